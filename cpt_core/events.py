@@ -1,0 +1,213 @@
+"""What a training run reports: typed events, one JSON object a line, a discriminated union on `type`.
+
+A run is `started`, then `step`s with `evaluation`s, `checkpoint`s and `log`s between them, then one `finished`.
+Numbering of steps: a `step` event's `step` is the 0-based index of the optimiser step, the t of the schedule;
+everywhere else `step` counts the steps completed, so a checkpoint at step 100 resumes with step index 100.
+This module must not import torch.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+VERSION = 1
+"""Version of this schema; a reader refuses a higher one."""
+
+Step = Annotated[int, Field(ge=0, le=10_000_000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def now() -> datetime:
+    """The current time, UTC."""
+    return datetime.now(UTC)
+
+
+class Event(BaseModel):
+    """Base of all events."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    time: AwareDatetime = Field(default_factory=now)
+    """When it happened, UTC, by the clock of the machine that trains."""
+
+
+class EnergySource(BaseModel):
+    """Where measured energy comes from. Without a counter `source` is null and `reason` says why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    source: Literal["nvml", "rapl"] | None
+    """The hardware counter, or null."""
+    scope: Annotated[str, Field(max_length=200)] | None = None
+    """What the counter covers, such as "GPU 0,1" or "package-0, all processes of the machine"."""
+    reason: Annotated[str, Field(max_length=500)] | None = None
+    """Why there is no counter, when there is none."""
+
+
+class Started(Event):
+    """Training begins or resumes; everything before this was set-up."""
+
+    type: Literal["started"] = "started"
+    version: Literal[1] = 1
+    """Version of the event schema."""
+    resume_step: Step
+    """Steps already completed: 0, or the step of the checkpoint that was loaded."""
+    steps: Step
+    """Steps in all."""
+    world_size: Annotated[int, Field(ge=1)]
+    """DDP processes."""
+    device: Annotated[str, Field(max_length=200)]
+    """What trains, such as "cpu" or "NVIDIA H100"."""
+    parameters: Count
+    """Parameters of the model."""
+    macs: Count
+    """Multiply-accumulates of one sample's forward pass."""
+    energy: EnergySource
+    """Source of `energy_joules` in the steps."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Versions of what runs: python, torch, cpt_core."""
+
+
+class StepDone(Event):
+    """One optimiser step, with everything summed up to and including it since the job's first step."""
+
+    type: Literal["step"] = "step"
+    step: Step
+    """0-based index of the step, the t of the schedule."""
+    epoch: Step
+    """0-based epoch of the batch."""
+    forward_bits: Annotated[int, Field(ge=2, le=32)]
+    """Bit width of weights and activations; 32 is full precision."""
+    backward_bits: Annotated[int, Field(ge=2, le=32)]
+    """Bit width of the errors; 32 is full precision."""
+    loss: Real
+    """Mean training loss over the batches of all ranks."""
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-1 training accuracy over the batches of all ranks; null for language models."""
+    lr: Positive
+    """Learning rate of the step."""
+    samples_per_second: Positive
+    """Over all ranks, data loading included."""
+    gbitops: Positive
+    """Cumulative GBitOPs."""
+    modelled_joules: Positive
+    """Cumulative energy by the per-operation model."""
+    energy_joules: Positive | None = None
+    """Cumulative measured energy; null where no counter is available. Restarts at 0 in each attempt."""
+
+
+class Evaluation(Event):
+    """Quality on the evaluation split."""
+
+    type: Literal["evaluation"] = "evaluation"
+    step: Step
+    """Steps completed."""
+    bits: Annotated[int, Field(ge=2, le=32)]
+    """Bit width at which it was taken."""
+    split: Literal["test"] = "test"
+    """The split."""
+    samples: Count
+    """Samples evaluated."""
+    loss: Real
+    """Mean loss."""
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-1 accuracy; null for language models."""
+
+
+class Checkpoint(Event):
+    """A checkpoint is complete in storage. Resuming from it continues bit for bit."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: Step
+    """Steps completed."""
+    path: Annotated[str, Field(min_length=1, max_length=500)]
+    """Folder of the checkpoint, relative to the storage root."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the checkpoint's manifest, which lists the digests of its files."""
+    size: Count
+    """Bytes."""
+
+
+class Log(Event):
+    """A line worth keeping."""
+
+    type: Literal["log"] = "log"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Severity."""
+    message: Annotated[str, Field(max_length=8192)]
+    """The text."""
+    rank: Annotated[int, Field(ge=0)] | None = None
+    """The rank that said it; null for the worker."""
+
+
+class Result(BaseModel):
+    """Summary of a run that trained to its last step."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-1 accuracy on the test split, last weights; null for language models."""
+    loss: Real
+    """Mean loss on the test split."""
+    bits: Annotated[int, Field(ge=2, le=32)]
+    """Bit width at which accuracy and loss were taken."""
+    steps: Step
+    """Optimiser steps."""
+    samples: Count
+    """Samples trained on."""
+    gbitops: Positive
+    """GBitOPs of the whole run."""
+    gbitops_static: Positive
+    """What static training at the schedule's highest bits with the same gradient bits would have cost."""
+    gbitops_fp32: Positive
+    """What full precision would have cost."""
+    modelled_joules: Positive
+    """Energy of the whole run by the per-operation model."""
+    energy_joules: Positive | None = None
+    """Measured energy of the last attempt; null where no counter is available."""
+    samples_per_second: Positive
+    """Median over the steps of the last attempt."""
+    checkpoint: Annotated[str, Field(max_length=500)]
+    """Folder of the final checkpoint, relative to the storage root."""
+
+
+class Finished(Event):
+    """The end of an attempt. Nothing follows."""
+
+    type: Literal["finished"] = "finished"
+    outcome: Literal["succeeded", "failed", "cancelled", "paused", "preempted"]
+    """What became of it."""
+    reason: Annotated[str, Field(max_length=64)]
+    """One of `cpt_core.lifecycle.Reason`."""
+    message: Annotated[str, Field(max_length=8192)]
+    """A sentence a person can act on."""
+    result: Result | None = None
+    """Summary, of a run that succeeded."""
+
+
+AnyEvent = Annotated[
+    Started | StepDone | Evaluation | Checkpoint | Log | Finished,
+    Field(discriminator="type"),
+]
+
+ADAPTER: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+"""Parses and prints any event."""
+
+
+def parse(line: str | bytes) -> AnyEvent:
+    """One event from its JSON line.
+
+    Raises:
+        pydantic.ValidationError: it is no event.
+    """
+    return ADAPTER.validate_json(line)
+
+
+def dump(event: AnyEvent) -> str:
+    """The event as one line of JSON, without the line end. Fields without a value are left out."""
+    return event.model_dump_json(exclude_none=True)

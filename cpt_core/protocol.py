@@ -1,0 +1,76 @@
+"""What a worker and the API say to each other: the doorbell's name and the messages of claim and append.
+
+Transport-neutral: this module knows neither HTTP nor Celery, it only fixes names and shapes for both sides.
+How the exchange works is told in docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cpt_core.events import AnyEvent, Checkpoint
+from cpt_core.spec import JobSpec, Name
+
+DOORBELL = "cpt.doorbell"
+"""The only task: "there may be work in this queue". It has no arguments and may be lost, late or repeated."""
+
+MAX_RECORDS = 1000
+"""Records in one append."""
+
+
+class Message(BaseModel):
+    """Base of all messages: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ClaimRequest(Message):
+    """A free slot asks for work."""
+
+    claim_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    """Chosen by the worker, new for each claim; a repeat after a lost reply gets the same attempt again."""
+    worker: Annotated[str, Field(min_length=1, max_length=200)]
+    """Name of the worker, unique among the live ones."""
+    queue: Name
+    """Queue to take from."""
+    device: Literal["cpu", "cuda"]
+    """Kind of the slot's devices."""
+    devices: Annotated[int, Field(ge=1, le=64)]
+    """Devices of the slot; on a CPU the number of processes it accepts."""
+
+
+class Assignment(Message):
+    """The answer to a claim: one attempt at one job."""
+
+    job_id: str
+    """The job."""
+    attempt: int
+    """Number of the attempt, from 1."""
+    token: str
+    """Proof of holding the attempt; sent as a bearer token with each append."""
+    spec: JobSpec
+    """What to train."""
+    resume: Checkpoint | None
+    """Last registered checkpoint, to continue from."""
+    lease_seconds: float
+    """Silence after which the API ends the attempt. The worker stops on its own well before."""
+
+
+class AppendRequest(Message):
+    """Records of an attempt, in order, numbered from `first_seq` on. None: a heartbeat."""
+
+    first_seq: Annotated[int, Field(ge=1)]
+    """Number of the first record; the attempt's records are numbered from 1 without gaps."""
+    records: Annotated[list[AnyEvent], Field(max_length=MAX_RECORDS)]
+    """The records."""
+
+
+class AppendReply(Message):
+    """What is stored, and what to do."""
+
+    acked: int
+    """Number of the last record that is durably stored; everything up to it may be forgotten."""
+    command: Literal["continue", "cancel", "pause"]
+    """What the attempt shall do."""

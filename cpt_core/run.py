@@ -1,0 +1,32 @@
+"""What one training process group is told: a spec, and where its data, events and checkpoints are. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cpt_core.events import Checkpoint
+from cpt_core.spec import JobSpec
+
+
+class Run(BaseModel):
+    """One attempt at training a spec, as a JSON file that every rank reads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    spec: JobSpec
+    """What to train."""
+    events: Path
+    """File or FIFO to which rank 0 writes one event a line."""
+    storage: str
+    """Root of the storage: a folder, or an fsspec URL."""
+    checkpoints: Annotated[str, Field(min_length=1, max_length=400)]
+    """Folder, relative to the storage root, for this attempt's checkpoints."""
+    data_root: Path
+    """Folder below which datasets lie."""
+    resume: Checkpoint | None = None
+    """Checkpoint to continue from."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Threads of each rank on a CPU; null: the machine's cores divided by the ranks."""
