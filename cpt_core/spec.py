@@ -6,6 +6,7 @@ Unknown fields are errors, every number has bounds, and every error names its fi
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -250,7 +251,7 @@ class MultiStepLr(LrScheduleBase):
     @field_validator("milestones")
     @classmethod
     def _ascending(cls, value: list[int]) -> list[int]:
-        if any(later <= earlier for earlier, later in zip(value, value[1:], strict=False)):
+        if any(later <= earlier for earlier, later in itertools.pairwise(value)):
             raise PydanticCustomError("not_ascending", "milestones must be strictly ascending")
         return value
 
