@@ -20,6 +20,11 @@ MAX_RECORDS = 1000
 """Records in one append."""
 
 
+def celery_queue(queue: str) -> str:
+    """Name of the Celery queue, and so of the broker's key, in which a queue's doorbells ring."""
+    return f"cpt.{queue}"
+
+
 class Message(BaseModel):
     """Base of all messages: unknown fields are errors."""
 
