@@ -1,0 +1,129 @@
+"""The SBM quantiser (Banner et al., "Scalable methods for 8-bit training", 2018): affine, min to max, unsigned.
+
+    scale = max((max - min) / (2^bits - 1), 1e-8)
+    q     = rint(clamp((x - min) / scale, 0, 2^bits - 1)) * scale + min
+
+Weights have one range per output channel, activations one per tensor, errors one per tensor (one per row for 3-d) and
+stochastic rounding. The order of operations is the reference's, so results are equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cpt_core.quant import noise
+from cpt_core.quant.bit_widths import FULL_PRECISION, levels
+from cpt_core.quant.straight_through import straight_through
+
+MIN_SCALE = 1e-8
+
+
+def quantize_weight(w: Tensor, bits: int) -> Tensor:
+    """Round a weight, to nearest, with one range per index of the first dimension (a 1-d tensor has one in all).
+
+    Args:
+        w: any floating shape, output channels first. An empty tensor is returned as it is.
+        bits: 2 to 16; 0 and 32 return `w`.
+
+    Returns:
+        The values on the grid, of the shape and type of `w`. Gradients pass straight through.
+
+    Raises:
+        ValueError: another number of bits.
+    """
+    if bits in FULL_PRECISION:
+        return w
+    return straight_through(weight, w, _levels_like(w, bits))
+
+
+def quantize_activation(x: Tensor, bits: int) -> Tensor:
+    """Round a tensor, to nearest, with one range over all its elements.
+
+    Args:
+        x: any floating shape. An empty tensor is returned as it is.
+        bits: 2 to 16; 0 and 32 return `x`.
+
+    Returns:
+        The values on the grid, of the shape and type of `x`. Gradients pass straight through.
+
+    Raises:
+        ValueError: another number of bits.
+    """
+    if bits in FULL_PRECISION:
+        return x
+    zero_point, span = tensor_range(x)
+    return straight_through(activation, x, _levels_like(x, bits), zero_point, span)
+
+
+def quantize_gradient(
+    g: Tensor, bits: int, *, stochastic: bool = True, generator: torch.Generator | None = None
+) -> Tensor:
+    """Round the error at a layer's output.
+
+    Args:
+        g: any floating shape. A 3-d tensor (time, batch, features) has one range per batch row, that is per index of
+            its second dimension; any other has one range. An empty tensor is returned as it is.
+        bits: 2 to 16; 0 and 32 return `g`.
+        stochastic: add U(-1/2, 1/2) before rounding, so that the result is unbiased; else round to nearest.
+        generator: where the seed of the noise is drawn from; torch's global generator by default.
+
+    Raises:
+        ValueError: another number of bits.
+    """
+    if bits in FULL_PRECISION:
+        return g
+    rounding = None
+    if stochastic:
+        device = generator.device if generator is not None else torch.device("cpu")
+        seed = torch.randint(-(2**63), 2**63 - 1, (), generator=generator, device=device, dtype=torch.int64)
+        rounding = noise.uniform(g, seed.to(g.device))
+    return gradient(g, _levels_like(g, bits), rounding)
+
+
+def weight(w: Tensor, levels: Tensor) -> Tensor:
+    """As `quantize_weight`, with the levels as a 0-d tensor and without a gradient."""
+    if w.numel() == 0:
+        return w
+    if w.dim() < 2:
+        return _affine(w, *tensor_range(w), levels)
+    low, high = torch.aminmax(w.flatten(1), dim=1)
+    per_channel = (-1,) + (1,) * (w.dim() - 1)
+    return _affine(w, low.view(per_channel), (high - low).view(per_channel), levels)
+
+
+def activation(x: Tensor, levels: Tensor, zero_point: Tensor, span: Tensor) -> Tensor:
+    """Round `x` to the grid of the given zero point and range (both 0-d), without a gradient."""
+    return _affine(x, zero_point, span, levels)
+
+
+def gradient(g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
+    """As `quantize_gradient`, with the levels as a 0-d tensor and the noise given (None: round to nearest)."""
+    if g.dim() != 3 or g.numel() == 0:
+        return _affine(g, *tensor_range(g), levels, rounding)
+    low, high = g.amin((0, 2), keepdim=True), g.amax((0, 2), keepdim=True)
+    return _affine(g, low, high - low, levels, rounding)
+
+
+def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimum and range (maximum - minimum) over all elements, both 0-d; zeros where there are none.
+
+    NaN in `x`, infinity, or a range that overflows makes the range NaN or infinite.
+    """
+    if x.numel() == 0:
+        return x.new_zeros(()), x.new_zeros(())
+    low, high = torch.aminmax(noise.memory_order(x))
+    return low, high - low
+
+
+def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, rounding: Tensor | None = None) -> Tensor:
+    scale = (span / levels).clamp_min_(MIN_SCALE)
+    q = (x - zero_point).div_(scale)
+    if rounding is not None:
+        q.add_(rounding)
+    # Two clamps with one bound each: one clamp with a tensor bound is slower than both.
+    return q.clamp_min_(0).clamp_max_(levels).round_().mul_(scale).add_(zero_point)
+
+
+def _levels_like(x: Tensor, bits: int) -> Tensor:
+    return torch.tensor(levels(bits), dtype=torch.int32, device=x.device)
