@@ -1,0 +1,82 @@
+"""What a checkpoint is of: the tensors that training continues from, to and from the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from cpt_core import events
+from cpt_core.checkpoint.files import REMEDY, CheckpointError, Manifest, publish, read
+from cpt_core.spec import JobSpec
+
+Tensors = dict[str, Tensor]
+
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a rank needs to continue: tensors by name, on the CPU."""
+
+    manifest: Manifest
+    model: Tensors
+    """Parameters, and rank 0's buffers."""
+    optimizer: Tensors
+    """The optimiser's tensors, "<parameter>/<name>"."""
+    buffers: Tensors
+    """The rank's own buffers; empty for rank 0, whose are in `model`."""
+
+
+def save(
+    storage: str, folder: str, *, step: int, spec: JobSpec, model: Tensors, optimizer: Tensors, ranks: list[Tensors]
+) -> events.Checkpoint:
+    """Write a checkpoint, replacing an older one of the same step.
+
+    Args:
+        storage: root of the storage, a folder or an fsspec URL.
+        folder: where below the root, without the step's own folder. One run writes there at a time.
+        step: steps completed.
+        spec: what is trained.
+        model: parameters, and rank 0's buffers.
+        optimizer: the optimiser's tensors.
+        ranks: the buffers of rank 1, 2, ….
+
+    Raises:
+        CheckpointError: the storage is full or cannot be written.
+    """
+    files = {MODEL: _to_bytes(model), OPTIMIZER: _to_bytes(optimizer)}
+    files |= {_rank_file(rank): _to_bytes(buffers) for rank, buffers in enumerate(ranks, start=1)}
+    return publish(storage, folder, step=step, world_size=len(ranks) + 1, spec=spec, files=files)
+
+
+def load(storage: str, checkpoint: events.Checkpoint, *, rank: int = 0) -> State:
+    """Read a checkpoint. All its files are verified, those of other ranks too, so that all ranks fail or none.
+
+    Raises:
+        CheckpointError: it is incomplete, damaged or not the one that was registered.
+    """
+    manifest, files = read(storage, checkpoint)
+    wanted = [MODEL, OPTIMIZER, *(_rank_file(other) for other in range(1, manifest.world_size))]
+    if sorted(files) != sorted(wanted):
+        raise CheckpointError(f"The manifest in {checkpoint.path} does not list {', '.join(wanted)}. {REMEDY}")
+    try:
+        return State(
+            manifest,
+            model=safetensors.torch.load(files[MODEL]),
+            optimizer=safetensors.torch.load(files[OPTIMIZER]),
+            buffers=safetensors.torch.load(files[_rank_file(rank)]) if 0 < rank < manifest.world_size else {},
+        )
+    except SafetensorError as error:
+        raise CheckpointError(f"{checkpoint.path} holds a file that is no safetensors ({error}). {REMEDY}") from error
+
+
+def _rank_file(rank: int) -> str:
+    return f"rank-{rank:04d}.safetensors"
+
+
+def _to_bytes(tensors: Tensors) -> bytes:
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})

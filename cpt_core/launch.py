@@ -1,0 +1,177 @@
+"""Starts the ranks of one run on this machine: `python -m cpt_core.launch RUN.json --nproc N --id ID --log-dir DIR`.
+
+torchrun's agent runs in this process. What is added to `torchrun` itself: no descendant survives the process that
+asked for the run, SIGTERM lets the ranks finish on their own (step, checkpoint, exit 0) instead of being cut after
+30 s, every rank's output is in a file of its own, and the rank that failed first is named. A single rank has nobody to
+meet, so it is started without the agent, which halves the time to the first step.
+
+Exit code 0: every rank ended well. 1: see `failure`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from cpt_core.process import die_with_parent
+
+PEER_LOST = 3
+"""Exit code of a rank that ends only because another one is gone."""
+
+LAUNCHER_PID = "CPT_LAUNCHER_PID"
+"""Environment variable that tells a rank the process it must not outlive."""
+
+_FAILURE = "failure.json"
+_TAIL_BYTES = 4000
+
+
+def command(run_file: Path, *, nproc: int, run_id: str, log_dir: Path) -> list[str]:
+    """The command line that starts `nproc` ranks on `run_file` and dies with the calling process (and thread).
+
+    Stop it with SIGTERM, once; SIGKILL ends it and all ranks at once.
+
+    Args:
+        run_file: JSON of a `cpt_core.run.Run`.
+        nproc: ranks, one per device.
+        run_id: name of the rendezvous; unique among the runs of this machine.
+        log_dir: folder for the ranks' output, `rank-N.out.log` and `rank-N.err.log`; made if missing.
+    """
+    options = ["--nproc", str(nproc), "--id", run_id, "--log-dir", str(log_dir), "--parent", str(os.getpid())]
+    return [sys.executable, "-m", "cpt_core.launch", str(run_file), *options]
+
+
+def failure(log_dir: Path) -> str | None:
+    """What the rank that failed first died of, with the end of its output; None if no rank failed."""
+    try:
+        found = json.loads((log_dir / _FAILURE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    rank, code = found["rank"], found["exit_code"]
+    if code == -signal.SIGKILL:
+        cause = "was killed (SIGKILL); the machine may have run out of memory"
+    elif code < 0:
+        cause = f"was ended by signal {signal.Signals(-code).name}"
+    else:
+        cause = f"ended with exit code {code}"
+    tail = _tail(log_dir / f"rank-{rank}.err.log")
+    return f"Training process {rank} {cause}." + (f" The end of its output:\n{tail}" if tail else "")
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return file.read().decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def main() -> int:
+    """Start the ranks and wait for their end."""
+    parser = argparse.ArgumentParser(prog="python -m cpt_core.launch", description="Start the ranks of one run.")
+    parser.add_argument("run_file", type=Path, help="JSON of a cpt_core.run.Run")
+    parser.add_argument("--nproc", type=int, default=1, help="ranks, one per device")
+    parser.add_argument("--id", default=f"local-{os.getpid()}", help="name of the rendezvous")
+    parser.add_argument("--log-dir", type=Path, required=True, help="folder for the ranks' output")
+    parser.add_argument("--parent", type=int, help="process to die with")
+    options = parser.parse_args()
+    if options.parent is not None:
+        die_with_parent(options.parent)
+    signal.signal(signal.SIGTERM, _pass_on)
+    signal.signal(signal.SIGINT, _pass_on)
+    log_dir: Path = options.log_dir
+    log_dir.mkdir(parents=True, exist_ok=True)
+    (log_dir / _FAILURE).unlink(missing_ok=True)
+    os.environ[LAUNCHER_PID] = str(os.getpid())
+    rank_arguments = ["-u", "-m", "cpt_core.train", str(options.run_file)]
+    if options.nproc == 1:
+        failed = _run_alone(rank_arguments, log_dir)
+    else:
+        failed = _run_under_torchrun(rank_arguments, options.nproc, options.id, log_dir)
+    if failed is None:
+        return 0
+    rank, exit_code = failed
+    (log_dir / _FAILURE).write_text(json.dumps({"rank": rank, "exit_code": exit_code}), encoding="utf-8")
+    return 1
+
+
+def _pass_on(_signum: int, _frame: FrameType | None) -> None:
+    """SIGTERM the ranks, which then end on their own; before there are any, just end."""
+    import psutil
+
+    ranks = psutil.Process().children()
+    if not ranks:
+        sys.exit(1)
+    for rank in ranks:
+        rank.terminate()
+
+
+def _output_files(log_dir: Path, rank: int) -> tuple[Path, Path]:
+    return log_dir / f"rank-{rank}.out.log", log_dir / f"rank-{rank}.err.log"
+
+
+def _run_alone(arguments: list[str], log_dir: Path) -> tuple[int, int] | None:
+    """Run rank 0 of 1. Returns its number and exit code if it failed."""
+    out, err = _output_files(log_dir, 0)
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        # A session of its own, as under torchrun: Ctrl-C reaches the rank through us alone.
+        code = subprocess.Popen(
+            [sys.executable, *arguments], stdout=stdout, stderr=stderr, start_new_session=True
+        ).wait()
+    return (0, code) if code else None
+
+
+def _run_under_torchrun(arguments: list[str], nproc: int, run_id: str, log_dir: Path) -> tuple[int, int] | None:
+    """Run `nproc` ranks. Returns number and exit code of the one that failed first, if any did."""
+    # Imported here: the signal handlers are in place before the seconds that this takes.
+    from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    class RankFiles(LogsSpecs):
+        """Each rank's output in two files of `log_dir`."""
+
+        @property
+        def root_log_dir(self) -> str:
+            return str(log_dir)
+
+        def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
+            return LogsDest(
+                stdouts={rank: str(_output_files(log_dir, rank)[0]) for rank in envs},
+                stderrs={rank: str(_output_files(log_dir, rank)[1]) for rank in envs},
+                error_files=dict.fromkeys(envs, os.devnull),
+            )
+
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo asks for the host name's address
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=run_id,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port
+        local_addr="localhost",
+        max_restarts=0,
+        logs_specs=RankFiles(),
+        signals_to_handle="SIGQUIT",  # SIGTERM and SIGINT are ours
+    )
+    try:
+        elastic_launch(config, sys.executable)(*arguments)
+    except ChildFailedError as error:
+        # A rank that lost a peer is a consequence; torchrun's time stamps have whole seconds only.
+        rank, first = min(
+            error.failures.items(), key=lambda item: (item[1].exitcode == PEER_LOST, item[1].timestamp, item[0])
+        )
+        return rank, first.exitcode
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
