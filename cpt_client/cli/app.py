@@ -1,0 +1,130 @@
+"""The commands of `cpt` and their options. What they do is imported when they run, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpt_client.cli import exits
+
+app = typer.Typer(
+    name="cpt",
+    help="Cyclic Precision Training as a service: submit quantised training jobs and watch them.",
+    epilog=exits.HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Url = Annotated[
+    str | None, typer.Option(envvar="CPT_URL", help="Address of the server; http://127.0.0.1:8000 by default.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, job_….", show_default=False)]
+Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="Job spec, a YAML or JSON file.", show_default=False)]
+Home = Annotated[Path, typer.Option(envvar="CPT_HOME", help="Folder of everything the stack keeps.", file_okay=False)]
+SERVICE, CLIENT, ALONE = "One machine", "Jobs on a server", "Parts"
+
+
+@app.command(rich_help_panel=SERVICE, epilog=exits.HELP)
+def up(
+    home: Home = Path(".cpt"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API on 127.0.0.1; 0: any free one.")] = 8000,
+    data_root: Annotated[
+        Path | None, typer.Option(envvar="CPT_DATA_ROOT", help="Folder of the datasets; HOME/data by default.")
+    ] = None,
+) -> None:
+    """Run the whole service on this machine: database, broker, API and a worker.
+
+    Ctrl-C ends all of it; jobs that run save a checkpoint and continue at the next `cpt up`. HOME/ready.json holds
+    {url, pid} while it serves; the logs are in HOME/logs.
+    """
+    from cpt_client.cli import stack
+
+    stack.up(home, port, data_root)
+
+
+@app.command(rich_help_panel=SERVICE, epilog=exits.HELP)
+def demo(
+    spec: Annotated[Path, typer.Argument(metavar="[SPEC]", help="Job spec.")] = Path("recipes/digits-resnet8-cpt.yaml"),
+) -> None:
+    """Train one job from nothing: start the service in a new temporary folder, submit, watch, stop."""
+    from cpt_client.cli import demo as implementation
+
+    implementation.demo(spec)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def submit(
+    spec: Spec,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch the job.")] = False,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="Repeating a submission with its key makes no second job.")
+    ] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Check a job spec and submit it."""
+    from cpt_client.cli import jobs
+
+    jobs.submit(spec, url=url, watch=watch, key=key, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def watch(job: JobId, json: Json = False, url: Url = None) -> None:
+    """Watch a job until it ends; Ctrl-C leaves it running.
+
+    With --json: its events, and the job itself as the last line.
+    """
+    from cpt_client.cli import watch as implementation
+
+    implementation.watch(job, url=url, as_json=json)
+
+
+@app.command("list", rich_help_panel=CLIENT, epilog=exits.HELP)
+def list_(
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """List jobs, newest first."""
+    from cpt_client.cli import jobs
+
+    jobs.list_jobs(url=url, states=state or [], queue=queue, limit=limit, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def show(job: JobId, json: Json = False, url: Url = None) -> None:
+    """Show a job: state, figures, result and spec."""
+    from cpt_client.cli import jobs
+
+    jobs.show(job, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def cancel(job: JobId, json: Json = False, url: Url = None) -> None:
+    """Ask to cancel a job. It keeps its last checkpoint."""
+    from cpt_client.cli import jobs
+
+    jobs.cancel(job, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+def worker() -> None:
+    """Run a worker. Its settings are CPT_… variables of the environment."""
+    from cpt_client.cli import parts
+
+    parts.worker()
+
+
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+def api(
+    command: Annotated[str, typer.Argument(metavar="[serve|migrate]", help="Serve, or update the database.")] = "serve",
+) -> None:
+    """Run the API, or bring its database up to date. Its settings are CPT_… variables of the environment."""
+    from cpt_client.cli import parts
+
+    parts.api(command)

@@ -1,0 +1,22 @@
+"""Consoles, and JSON for scripts."""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import BaseModel
+from rich.console import Console
+
+FILE_WIDTH = 200
+"""Columns when the output is no terminal."""
+
+
+def console() -> Console:
+    """The console of stdout. A file or a pipe gets long lines instead of ones cut at 80 columns."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+
+
+def print_json(item: BaseModel) -> None:
+    """Print an answer of the API as one line of JSON, with the fields this client does not know."""
+    sys.stdout.write(item.model_dump_json() + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,191 @@
+"""The Python client of the API, synchronous.
+
+with Client() as client:
+    job = client.submit(spec)
+    for event in client.stream(job.id):
+        ...
+    print(client.get(job.id).result)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from cpt_client import streaming
+from cpt_client.errors import CptError, from_response, unreachable
+from cpt_client.models import Event, Job, Page, Resource, parse, validate
+from cpt_client.retry import TRANSIENT, delays
+from cpt_core import __version__
+from cpt_core.spec import JobSpec
+
+Item = TypeVar("Item", bound=Resource)
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""Where `cpt up` serves."""
+
+
+class Client:
+    """A connection to one CPT server. Close it, or use it in a `with` statement.
+
+    Requests are repeated after a lost connection or a server that is briefly away; that is safe for all of them, since
+    submitting carries an idempotency key. Every method raises `CptError` when its request comes to nothing.
+    """
+
+    def __init__(self, base_url: str | None = None, *, timeout: float = 30.0, tries: int = 4) -> None:
+        """Prepare a client; nothing is sent yet.
+
+        Args:
+            base_url: address of the server; by default `CPT_URL` of the environment, or http://127.0.0.1:8000.
+            timeout: seconds to wait for an answer.
+            tries: how often a request is sent before it is given up.
+
+        Raises:
+            CptError: the address is no http or https URL.
+        """
+        self.base_url = (base_url or os.environ.get("CPT_URL") or DEFAULT_URL).rstrip("/")
+        self._tries = tries
+        try:
+            url = httpx.URL(self.base_url)
+        except httpx.InvalidURL as error:
+            raise CptError("invalid_url", f"{self.base_url!r} is not a URL: {error}") from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise CptError("invalid_url", f"{self.base_url!r} is not an http:// or https:// URL")
+        self._http = httpx.Client(
+            base_url=url,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            headers={"User-Agent": f"cpt-client/{__version__}", "Accept": "application/json"},
+            trust_env=not _is_loopback(url.host),  # a proxy of the environment cannot reach this machine's own server
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, spec: JobSpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Submit a job. Repeating the call with the same key and spec answers the same job.
+
+        Args:
+            spec: what to train; only the fields that were set are sent, the server fills in the rest.
+            idempotency_key: chosen at random by default, so that the client's own repeats are safe.
+        """
+        body = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, JobSpec) else dict(spec)
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return parse(Job, self._request("POST", "/v1/jobs", json=body, headers=headers).content)
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return parse(Job, self._request("GET", _path(job_id)).content)
+
+    def list(
+        self, *, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None, page_size: int = 100
+    ) -> Iterator[Job]:
+        """Jobs, newest first, fetched page by page as they are read.
+
+        Args:
+            states: only jobs in one of these states; empty: in any.
+            queue: only jobs of this queue.
+            limit: how many at most; null: all.
+            page_size: jobs per request.
+        """
+        if limit is not None:
+            page_size = max(1, min(page_size, limit))
+        params = {"limit": page_size, "state": [*states], "queue": queue}
+        return itertools.islice(self._pages(Job, "/v1/jobs", params, "cursor"), limit)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask to cancel the job. An active one is `cancelled` only when its processes are gone: watch it for that."""
+        return parse(Job, self._request("POST", _path(job_id, "/cancel")).content)
+
+    def events(self, job_id: str, *, after: int | None = None, page_size: int = 1000) -> Iterator[Event]:
+        """What happened so far, in order, without the steps; `after` is an event's id."""
+        return self._pages(Event, _path(job_id, "/events"), {"limit": page_size, "after": after}, "after")
+
+    def metrics(self, job_id: str, *, after: int | None = None, page_size: int = 1000) -> Iterator[Event]:
+        """The steps so far, in order; `after` is an event's id."""
+        return self._pages(Event, _path(job_id, "/metrics"), {"limit": page_size, "after": after}, "after")
+
+    def stream(
+        self,
+        job_id: str,
+        *,
+        after: int | None = None,
+        patience: float = 300.0,
+        on_disconnect: Callable[[CptError], None] | None = None,
+    ) -> Iterator[Event]:
+        """Every event of the job as it happens, until its last one. Blocks between events.
+
+        A lost connection is taken up again where it was: no event is missed and none comes twice.
+
+        Args:
+            job_id: the job.
+            after: id of the last event already seen; null: from the beginning.
+            patience: seconds without a connection after which it gives up.
+            on_disconnect: told each time the connection is lost or cannot be made.
+        """
+        return streaming.stream(
+            self._http, _path(job_id, "/stream"), after=after, patience=patience, on_disconnect=on_disconnect
+        )
+
+    def _pages(self, kind: type[Item], path: str, params: Mapping[str, Any], cursor: str) -> Iterator[Item]:
+        query = {name: value for name, value in params.items() if value is not None}
+        while True:
+            page = parse(Page, self._request("GET", path, params=query).content)
+            for item in page.data:
+                yield validate(kind, item)
+            if not page.has_more:
+                return
+            query[cursor] = page.next_cursor
+
+    def _request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """The answer with a status below 400, after repeats where the failure may pass."""
+        waits = delays(0.2, 5.0)
+        for tries_left in reversed(range(self._tries)):
+            wait = next(waits)
+            try:
+                response = self._http.request(method, path, **kwargs)
+            except httpx.TransportError as error:
+                failure = unreachable(self.base_url, error)
+            else:
+                if response.status_code < 400:
+                    return response
+                failure = from_response(response)
+                if response.status_code not in TRANSIENT:
+                    break
+                wait = max(wait, _retry_after(response))
+            if tries_left:
+                time.sleep(wait)
+        raise failure
+
+
+def _path(job_id: str, action: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{action}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds the server asks to wait, at most 30; 0 when it does not say."""
+    value = response.headers.get("Retry-After", "")
+    return min(float(value), 30.0) if value.isdigit() else 0.0

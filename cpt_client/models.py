@@ -1,0 +1,230 @@
+"""What the API answers, typed. Unknown fields of a newer server are kept, not refused."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from cpt_client.errors import NOT_A_SERVER, CptError
+from cpt_core import events
+from cpt_core.lifecycle import FINAL
+
+
+class Resource(BaseModel):
+    """Base of all answers: keeps fields it does not know."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+
+class Progress(Resource):
+    """How far a job is."""
+
+    step: int
+    """Steps completed."""
+    steps: int
+    """Steps in all."""
+    epoch: int | None = None
+    """0-based epoch."""
+    fraction: float = 0.0
+    """Completed part, 0 to 1."""
+    eta_seconds: float | None = None
+    """Expected time to the end; null when unknown."""
+
+
+class Latest(Resource):
+    """Figures of the last step."""
+
+    forward_bits: int
+    """Bit width of weights and activations; 32 is full precision."""
+    backward_bits: int
+    """Bit width of the errors; 32 is full precision."""
+    loss: float
+    """Mean training loss."""
+    accuracy: float | None = None
+    """Top-1 training accuracy, 0 to 1."""
+    lr: float | None = None
+    """Learning rate."""
+    samples_per_second: float | None = None
+    """Throughput over all ranks."""
+
+
+class Evaluation(Resource):
+    """The last evaluation."""
+
+    step: int
+    """Steps completed when it was taken."""
+    bits: int
+    """Bit width at which it was taken."""
+    loss: float
+    """Mean loss."""
+    accuracy: float | None = None
+    """Top-1 accuracy, 0 to 1; null for language models."""
+    samples: int | None = None
+    """Samples evaluated."""
+
+
+class Cost(Resource):
+    """Cost so far, and what other precisions would have cost for the same steps."""
+
+    gbitops: float
+    """GBitOPs."""
+    gbitops_static: float
+    """GBitOPs of static training at the schedule's highest bits with the same gradient bits."""
+    gbitops_fp32: float
+    """GBitOPs of full precision."""
+    saved_vs_static: float | None = None
+    """Saved part of the static cost, 0 to 1."""
+    saved_vs_fp32: float | None = None
+    """Saved part of the full-precision cost, 0 to 1."""
+
+
+class EnergyFigure(Resource):
+    """One figure of energy."""
+
+    joules: float | None = None
+    """Joules; null where nothing was measured."""
+    source: str | None = None
+    """`nvml`, `rapl` or `model`; null without a counter."""
+    scope: str | None = None
+    """What it covers."""
+    reason: str | None = None
+    """Why there is no figure, when there is none."""
+
+
+class Energy(Resource):
+    """Energy so far; a measured figure and a modelled one are never mixed."""
+
+    measured: EnergyFigure
+    """By a hardware counter."""
+    modelled: EnergyFigure
+    """By the per-operation model."""
+
+
+class CheckpointRef(Resource):
+    """The last registered checkpoint."""
+
+    step: int
+    """Steps completed."""
+    path: str
+    """Folder, relative to the storage root."""
+    size: int | None = None
+    """Bytes."""
+
+
+class Result(events.Result):
+    """Summary of a job that trained to its last step."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Job(Resource):
+    """One training job."""
+
+    id: str
+    """`job_…`."""
+    name: str
+    """Label for people."""
+    state: str
+    """One of `cpt_core.lifecycle.State`, or one that a newer server knows."""
+    reason: str | None = None
+    """Why it ended, one of `cpt_core.lifecycle.Reason`."""
+    message: str | None = None
+    """The end in a sentence."""
+    queue: str = "default"
+    """Queue."""
+    priority: int = 0
+    """Higher starts first."""
+    attempt: int = 0
+    """Attempts started."""
+    cancel_requested: bool = False
+    """Whether somebody asked to cancel it."""
+    created_at: AwareDatetime
+    """When it was submitted."""
+    started_at: AwareDatetime | None = None
+    """When it first started."""
+    finished_at: AwareDatetime | None = None
+    """When it ended."""
+    spec: dict[str, Any]
+    """The job spec, complete."""
+    progress: Progress
+    """How far it is."""
+    latest: Latest | None = None
+    """Figures of the last step."""
+    evaluation: Evaluation | None = None
+    """The last evaluation."""
+    cost: Cost | None = None
+    """Cost so far."""
+    energy: Energy | None = None
+    """Energy so far."""
+    checkpoint: CheckpointRef | None = None
+    """The last registered checkpoint."""
+    result: Result | None = None
+    """Summary, of a job that succeeded."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in FINAL
+
+
+class Event(Resource):
+    """One row of a job's log: a `step`, `evaluation`, `checkpoint`, `log`, `state`, …; the fields follow its type."""
+
+    id: int
+    """Cursor within the job, ascending."""
+    type: str = "step"
+    """Kind of the event."""
+    attempt: int | None = None
+    """Attempt that wrote it; null for the server's own."""
+    time: AwareDatetime | None = None
+    """When it happened."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of its type, such as `loss` of a step: see `cpt_core.events`."""
+        return self.model_extra or {}
+
+
+class Page(Resource):
+    """One page of a list."""
+
+    data: list[dict[str, Any]]
+    """The items."""
+    has_more: bool = False
+    """Whether more follow."""
+    next_cursor: str | int | None = None
+    """Where they follow."""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(kind: type[Model], body: str | bytes) -> Model:
+    """The answer in `body`.
+
+    Raises:
+        CptError: it is not what a CPT server says.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _not_understood(kind, error) from error
+
+
+def validate(kind: type[Model], item: dict[str, Any]) -> Model:
+    """The item of a list, typed.
+
+    Raises:
+        CptError: it is not what a CPT server says.
+    """
+    try:
+        return kind.model_validate(item)
+    except ValidationError as error:
+        raise _not_understood(kind, error) from error
+
+
+def _not_understood(kind: type[BaseModel], error: ValidationError) -> CptError:
+    first = error.errors()[0]
+    where = "/".join(str(part) for part in first["loc"]) or "body"
+    return CptError(NOT_A_SERVER, f"the answer is no {kind.__name__.lower()} of a CPT server ({where}: {first['msg']})")

@@ -1,0 +1,49 @@
+"""A job that has ended, on a few lines."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cpt_client.models import Job, Result
+from cpt_client.view import text
+from cpt_client.view.status import measured, static_name
+
+
+def summary(job: Job) -> RenderableType:
+    """How the job ended: quality, cost, energy and checkpoint, or the reason of the failure and what to do."""
+    title = Text.assemble(text.user(job.name, "bold"), " ", text.state(job.state))
+    if job.started_at is not None and job.finished_at is not None:
+        title.append(f" after {text.age(job.started_at, job.finished_at)}")
+        title.append(f" in {job.attempt} attempts" if job.attempt > 1 else "")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    if job.result is not None:
+        _add_result(table, job, job.result)
+    elif job.state != "succeeded":
+        table.add_row("reason", text.user(job.reason or "unknown"))
+        table.add_row("message", text.user(job.message or "none"))
+        if job.progress.step:
+            table.add_row("got to", f"step {job.progress.step:,} of {job.progress.steps:,}")
+    if job.checkpoint is not None:
+        size = "" if job.checkpoint.size is None else f", {text.size(job.checkpoint.size)}"
+        where = text.user(job.checkpoint.path)
+        table.add_row("checkpoint", where.append(f" in the server's storage (step {job.checkpoint.step:,}{size})"))
+    return Group(title, table)
+
+
+def _add_result(table: Table, job: Job, result: Result) -> None:
+    samples = f" ({job.evaluation.samples:,} test samples)" if job.evaluation and job.evaluation.samples else ""
+    at = f"at {text.bits(result.bits)}{samples}"
+    if result.accuracy is not None:
+        table.add_row("accuracy", f"{text.percent(result.accuracy)} {at}")
+    table.add_row("loss", f"{result.loss:.4f} {at}")
+    table.add_row("cost", text.quantity(result.gbitops, "GBitOPs"))
+    for name, total in ((static_name(job), result.gbitops_static), ("fp32", result.gbitops_fp32)):
+        saved = text.saving(1 - result.gbitops / total if total else None, name)
+        table.add_row("", f"{saved} ({text.quantity(total, 'GBitOPs')})")
+    table.add_row("energy", f"{text.quantity(result.modelled_joules, 'J')} modelled")
+    table.add_row("", measured(job))
+    table.add_row("speed", f"{result.samples_per_second:,.0f} samples/s (median)")
