@@ -41,7 +41,7 @@ class EnergySource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    source: Literal["nvml", "rapl"] | None
+    source: Literal["nvml", "rapl"] | None = None
     """The hardware counter, or null."""
     scope: Annotated[str, Field(max_length=200)] | None = None
     """What the counter covers, such as "GPU 0,1" or "package-0, all processes of the machine"."""
