@@ -1,0 +1,87 @@
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from worker.tree import MARK, Tree, is_gone, members
+
+from .waiting import until
+
+MARKED = f"test-{uuid.uuid4().hex}"
+"""Other runs of these tests on this machine have marks of their own."""
+
+FAMILY = """
+import os, subprocess, sys, time
+subprocess.Popen(["sleep", "600"])
+subprocess.Popen(["sleep", "601"], start_new_session=True)
+subprocess.Popen(["sleep", "602"], env={}, process_group=os.getpgrp())
+subprocess.Popen(["sh", "-c", "sleep 603; true"], start_new_session=True)
+"""
+"""Children in the parent's group, in a session of their own, and with no environment."""
+
+
+@pytest.fixture
+def start(tmp_path):
+    trees = []
+
+    def start(code, mark=MARKED):
+        tree = Tree(
+            [sys.executable, "-c", code], mark=mark, environment=os.environ, folder=tmp_path, log=tmp_path / "log"
+        )
+        trees.append(tree)
+        return tree
+
+    yield start
+    for tree in trees:
+        while not tree.gone:
+            tree.kill()
+        tree.reap()
+
+
+def test_every_descendant_is_found_and_killed_wherever_it_went(start):
+    tree = start(FAMILY + "time.sleep(600)")
+    until(lambda: len(members(MARKED, tree._launcher.pid)) == 6)
+    assert not tree.gone
+    tree.kill()
+    until(lambda: tree.gone)
+    assert tree.reap() == -signal.SIGKILL
+
+
+def test_a_tree_whose_launcher_has_ended_is_not_gone_while_a_descendant_lives(start):
+    tree = start(FAMILY)
+    until(lambda: tree.launcher_ended)
+    assert not tree.gone
+    tree.kill()
+    until(lambda: tree.gone)
+    assert tree.reap() == 0
+
+
+def test_only_the_launcher_is_asked_to_end(start):
+    tree = start(FAMILY + "time.sleep(600)")
+    until(lambda: len(members(MARKED, tree._launcher.pid)) == 6)
+    tree.terminate()
+    until(lambda: tree.launcher_ended)
+    assert len(members(MARKED, tree._launcher.pid)) == 5
+
+
+RANKS = """
+import os, subprocess, sys, time
+for rank in "01":
+    subprocess.Popen(["sh", "-c", "sleep 600; true"], env=os.environ | {"RANK": rank})
+time.sleep(600)
+"""
+
+
+def test_ranks_are_the_launchers_children_and_not_theirs(start):
+    tree = start(RANKS)
+    until(lambda: len(members(MARKED)) == 5)
+    assert sorted(tree.ranks()) == [0, 1]
+
+
+def test_a_zombie_is_dead():
+    zombie = subprocess.Popen(["true"], env={MARK: f"{MARKED}-zombie"})
+    until(lambda: is_gone(f"{MARKED}-zombie"))
+    zombie.wait()

@@ -1,0 +1,182 @@
+"""The worker's side of the agent protocol: claim and append over HTTP, and what the API's answers mean.
+
+Requests are made once; who calls decides about repeating them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr, ValidationError
+
+from cpt_core.protocol import AppendReply, Assignment, ClaimRequest
+
+_CLAIM_TIMEOUT = 10.0
+_CONNECT_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """All records up to `acked` are durable."""
+
+    acked: int
+    command: Literal["continue", "cancel", "pause"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The API has the records up to `acked` and wants the next one first."""
+
+    acked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The attempt no longer holds its job. `acked`: how far the API took its records, if it says so."""
+
+    acked: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The API is there, but its database is not: keep the records, and try again."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoContact:
+    """No answer that proves the API alive."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The API will never take this: one of the two has a defect."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No job waits for such a slot."""
+
+
+AppendAnswer = Stored | Gap | Lost | Unavailable | NoContact | Refused
+ClaimAnswer = Assignment | Nothing | Unavailable | NoContact | Refused
+
+
+class Agent:
+    """Calls to one API. Thread-safe; one per worker or one per attempt."""
+
+    def __init__(self, api_url: str, token: SecretStr) -> None:
+        self._token = token
+        # No proxies or credentials from the environment: the API is named in the settings, and nothing else is meant.
+        self._http = httpx.Client(base_url=api_url, trust_env=False, follow_redirects=False)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def claim(self, request: ClaimRequest) -> ClaimAnswer:
+        """Ask for work."""
+        try:
+            response = self._post("/v1/agent/claim", request.model_dump_json(), self._token, _CLAIM_TIMEOUT)
+        except httpx.HTTPError as error:
+            return NoContact(_sentence(error))
+        return claim_answer(response.status_code, response.content)
+
+    def append(
+        self, assignment: Assignment, first_seq: int, lines: tuple[bytes, ...], *, timeout: float
+    ) -> AppendAnswer:
+        """Deliver an attempt's records, each a JSON object, numbered from `first_seq` on; none: a heartbeat."""
+        path = f"/v1/agent/jobs/{quote(assignment.job_id, safe='')}/attempts/{assignment.attempt}/records"
+        body = b'{"first_seq":%d,"records":[%b]}' % (first_seq, b",".join(lines))
+        try:
+            response = self._post(path, body, SecretStr(assignment.token), timeout)
+        except httpx.HTTPError as error:
+            return NoContact(_sentence(error))
+        return append_answer(response.status_code, response.content)
+
+    def _post(self, path: str, body: str | bytes, token: SecretStr, timeout: float) -> httpx.Response:
+        return self._http.post(
+            path,
+            content=body,
+            headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": "application/json"},
+            timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+        )
+
+
+def claim_answer(status: int, body: bytes) -> ClaimAnswer:
+    """What an answer to a claim means."""
+    if status == 200:
+        try:
+            return Assignment.model_validate_json(body)
+        except ValidationError as error:
+            return Refused(f"the API's assignment does not fit this worker's version: {error}")
+    if status == 204:
+        return Nothing()
+    problem = _problem(body)
+    if status == 503 and problem.get("code") == "database_unavailable":
+        return Unavailable(_told(status, problem))
+    if "code" not in problem or _may_pass(status):
+        return NoContact(_told(status, problem))
+    return Refused(_told(status, problem))
+
+
+def append_answer(status: int, body: bytes) -> AppendAnswer:
+    """What an answer to an append means."""
+    if status == 200:
+        try:
+            reply = AppendReply.model_validate_json(body)
+        except ValidationError:
+            return NoContact("something answers in the API's place: its reply is no acknowledgement")
+        return Stored(reply.acked, reply.command)
+    problem = _problem(body)
+    code, told = problem.get("code"), _told(status, problem)
+    acked = problem.get("acked")
+    if status == 409 and code == "sequence_gap" and isinstance(acked, int):
+        return Gap(acked)
+    if status == 503 and code == "database_unavailable":
+        return Unavailable(told)
+    if "code" not in problem or _may_pass(status):
+        return NoContact(told)
+    if status in (400, 413, 422):
+        return Refused(told)
+    # 409 stale_attempt; or 401, 403, 404: the API does not know this attempt.
+    return Lost(acked if isinstance(acked, int) else None, told)
+
+
+def _may_pass(status: int) -> bool:
+    """An overload or a crash. (Without the API's `code` the answer is a proxy's, whatever its status.)"""
+    return status >= 500 or status in (408, 425, 429)
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    """The members of an RFC 9457 problem; empty if the body is none."""
+    with contextlib.suppress(ValueError):
+        document = json.loads(body)
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
+def _told(status: int, problem: dict[str, Any]) -> str:
+    parts = [str(problem[key]) for key in ("title", "detail") if problem.get(key)]
+    parts += [
+        f"{item.get('pointer', '')}: {item.get('message', item.get('detail', ''))}"
+        for item in problem.get("errors") or []
+        if isinstance(item, dict)
+    ][:5]
+    return f"the API answered {status}" + (": " + "; ".join(parts) if parts else "")
+
+
+def _sentence(error: Exception) -> str:
+    return f"no answer from the API: {error or type(error).__name__}"

@@ -1,0 +1,131 @@
+"""The worker's program: a Celery worker whose only task is the doorbell, and the slots that it wakes.
+
+Celery with Redis may lose a message or deliver it twice, and here both are harmless: a doorbell says only that there
+may be work. The work itself is claimed from the API. A thread of Celery's pool is busy as long as its slot is, so a
+busy worker leaves doorbells to others.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from threading import Thread
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+from pydantic import ValidationError
+
+from cpt_core.protocol import DOORBELL, celery_queue
+from worker.devices import slots
+from worker.home import Home
+from worker.settings import WorkerSettings
+from worker.slots import Slots
+from worker.stop import Stop
+
+log = logging.getLogger(__name__)
+
+_SOCKET_SECONDS = 10
+_CONNECT_SECONDS = 5
+
+
+def celery_app(settings: WorkerSettings) -> Celery:
+    """The Celery application; its settings are those that survived the fault experiments."""
+    app = Celery("cpt-worker", broker=settings.broker_url.get_secret_value(), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_acks_late=False,
+        task_ignore_result=True,
+        result_backend=None,
+        worker_pool="threads",
+        worker_concurrency=settings.slots,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_timeout": _SOCKET_SECONDS,
+            "socket_connect_timeout": _CONNECT_SECONDS,
+            "health_check_interval": _SOCKET_SECONDS,
+        },
+    )
+    return app
+
+
+def main() -> int:
+    """Run a worker until a signal ends it. The answer is the exit code of the process."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
+    try:
+        settings = WorkerSettings()
+        own = slots(settings)
+        home = Home(settings.state_dir, settings.name)
+    except ValidationError as error:
+        _complain("\n".join(_problem(item) for item in error.errors()))
+        return 2
+    except (ValueError, OSError) as error:
+        _complain(str(error))
+        return 2
+    stop = Stop()
+    try:
+        return _serve(settings, Slots(settings, own, home, stop), stop)
+    finally:
+        home.close()
+
+
+def _serve(settings: WorkerSettings, work: Slots, stop: Stop) -> int:
+    app = celery_app(settings)
+    app.task(name=DOORBELL)(work.work)
+    app.steps["worker"].add(_working(work, settings.slots, stop))
+
+    def on_signal(**_: Any) -> None:
+        stop.ask()
+
+    signals.worker_shutting_down.connect(on_signal, weak=False)
+    worker = app.Worker(
+        hostname=f"{settings.name}@cpt",
+        queues=[celery_queue(name) for name in settings.queues],
+        loglevel="INFO",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _working(work: Slots, count: int, stop: Stop) -> type:
+    """What Celery's worker shall do beside listening."""
+
+    class Working(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, _worker: Any) -> None:
+            # A first look without a doorbell: work may wait since before there was anyone to ring for.
+            self.threads = [Thread(target=work.work, name=f"first-look-{number}") for number in range(count)]
+            for thread in self.threads:
+                thread.start()
+
+        def close(self, _worker: Any) -> None:
+            # Celery ends without a signal when it meets an error that it cannot survive.
+            if not stop:
+                stop.ask()
+
+        def stop(self, _worker: Any) -> None:
+            for thread in self.threads:
+                thread.join()
+
+    return Working
+
+
+def _problem(item: Any) -> str:
+    name = "CPT_" + "_".join(str(part) for part in item["loc"]).upper()
+    return f"{name}: {item['msg']}"
+
+
+def _complain(message: str) -> None:
+    print(f"cpt worker: {message}", file=sys.stderr)  # noqa: T201 - a program's word to its user

@@ -1,0 +1,272 @@
+"""One attempt at one job: from the assignment to its last record.
+
+The supervising thread starts the processes, reads their events into the spool and stops them when there is a cause; a
+second thread (`sender`) brings the records to the API. The attempt ends only when no process is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from cpt_core import launch
+from cpt_core.checkpoint import prune
+from cpt_core.events import Finished
+from cpt_core.lifecycle import Reason
+from cpt_core.protocol import Assignment
+from cpt_core.run import Run
+from worker.agent import Agent
+from worker.causes import Cause, measure
+from worker.devices import Slot
+from worker.ending import Facts, end_record
+from worker.fifo import Fifo
+from worker.recorder import Recorder
+from worker.retention import Retention
+from worker.sender import Sender
+from worker.settings import WorkerSettings
+from worker.spool import Spool
+from worker.stacks import stacks
+from worker.stop import Stop
+from worker.timing import BATCH_RECORDS, timing
+from worker.tree import Tree
+from worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.05
+_LAST_WORDS_SECONDS = 1.0
+
+
+def checkpoint_folder(job_id: str, attempt: int) -> str:
+    """Folder of an attempt's checkpoints below the storage root."""
+    return f"checkpoints/{job_id}/{attempt}"
+
+
+class Attempt:
+    """One attempt. It is run once, by a thread that lives until the end: the training dies with that thread."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        claimed_at: float,
+        slot: Slot,
+        settings: WorkerSettings,
+        folder: Path,
+        stop: Stop,
+    ) -> None:
+        """`folder` is new, empty and this attempt's alone; its name is the mark of the attempt's processes.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self._assignment, self._slot, self._settings, self._folder, self._stop = (
+            assignment,
+            slot,
+            settings,
+            folder,
+            stop,
+        )
+        self._timing = timing(assignment.lease_seconds, interval=settings.append_interval, blind=settings.blind_seconds)
+        self._run_file = folder / "run.json"
+        self._run_file.write_text(self._run_description().model_dump_json(), encoding="utf-8")
+        self._spool = Spool(folder / "spool", limit_bytes=settings.spool_limit_bytes)
+        self._fifo = Fifo(folder / "events")
+        self._retention = Retention(
+            lambda paths: prune(settings.storage_url, paths),
+            earlier=[checkpoint_folder(assignment.job_id, number) for number in range(1, assignment.attempt)],
+            keep_last=assignment.spec.checkpoint.keep_last,
+        )
+        self._watchdog = Watchdog(
+            claimed_at,
+            floor=settings.progress_seconds,
+            steps=settings.progress_steps,
+            startup=settings.startup_seconds,
+        )
+        self._recorder = Recorder(
+            self._fifo,
+            self._spool,
+            on_event=lambda event: self._watchdog.saw(event, time.monotonic()),
+            on_checkpoint=self._retention.written,
+        )
+        self._agent = Agent(settings.api_url, SecretStr(assignment.token))
+        self._sender = Sender(
+            self._agent,
+            assignment,
+            self._spool,
+            self._timing,
+            contact=claimed_at,
+            on_acked=self._retention.acked,
+        )
+        self._name = f"job {assignment.job_id}, attempt {assignment.attempt}"
+        self._tree: Tree | None = None
+        self._causes: set[Cause] = set()
+        self._told: float | None = None
+
+    def run(self) -> Finished | None:
+        """Carry the attempt out. The answer is the end record that the API has stored; None: it has not."""
+        self._sender.start()
+        try:
+            self._await_first_answer()
+            if not self._causes:
+                self._start()
+            self._supervise()
+            self._drain()
+            end = self._conclude()
+        except Exception as error:
+            log.exception("%s failed in the worker", self._name)
+            self._destroy()
+            end = Finished(
+                outcome="failed", reason=Reason.INTERNAL, message=f"The worker has a defect: {error!r}"[:8000]
+            )
+        try:
+            return self._deliver(end)
+        finally:
+            self._close()
+
+    def _run_description(self) -> Run:
+        assignment = self._assignment
+        return Run(
+            spec=assignment.spec,
+            events=self._folder / "events",
+            storage=self._settings.storage_url,
+            checkpoints=checkpoint_folder(assignment.job_id, assignment.attempt),
+            data_root=self._settings.data_root,
+            resume=assignment.resume,
+            threads=self._slot.threads(assignment.spec.resources.devices),
+        )
+
+    def _await_first_answer(self) -> None:
+        """Start nothing before the API has confirmed the attempt: the claim may be an old one, or cancelled already."""
+        while not self._sender.answered and not self._causes:
+            time.sleep(_TICK_SECONDS / 5)
+            self._look()
+
+    def _start(self) -> None:
+        devices = self._assignment.spec.resources.devices
+        own = {f"CPT_{name.upper()}" for name in WorkerSettings.model_fields}
+        environment = {name: value for name, value in os.environ.items() if name not in own}
+        mark = self._folder.name
+        self._tree = Tree(
+            launch.command(self._run_file, nproc=devices, run_id=mark, log_dir=self._folder / "logs"),
+            mark=mark,
+            environment=environment | self._slot.environment(devices),
+            folder=self._folder,
+            log=self._folder / "launcher.log",
+        )
+
+    def _supervise(self) -> None:
+        """Until no process is left."""
+        while self._tree is not None and not self._tree.gone:
+            self._recorder.take()
+            if self._spool.waiting >= BATCH_RECORDS:
+                self._sender.hurry()
+            self._look()
+            self._act(self._tree)
+            self._recorder.wait(_TICK_SECONDS)
+
+    def _look(self) -> None:
+        """Find causes to stop. Once found a cause stays."""
+        now, sender, causes = time.monotonic(), self._sender, self._causes
+        if sender.lost is not None:
+            causes.add(Cause.LOST)
+        if sender.refused is not None:
+            causes.add(Cause.REFUSED)
+        if sender.command == "cancel":
+            causes.add(Cause.CANCEL)
+        if sender.command == "pause":
+            causes.add(Cause.PAUSE)
+        if self._stop.asked:
+            causes.add(Cause.GO)
+        if self._stop.asked > 1:
+            causes.add(Cause.GO_NOW)
+        if now - sender.contact > self._timing.blind:
+            causes.add(Cause.BLIND)
+        if self._watchdog.is_hung(now, reading=self._recorder.reading):
+            causes.add(Cause.HUNG)
+
+    def _act(self, tree: Tree) -> None:
+        now = time.monotonic()
+        if tree.launcher_ended:  # its ranks are of no use without it
+            tree.kill()
+            return
+        due = measure(
+            self._causes, now=now, told=self._told, going=self._stop.first, grace=self._settings.grace_seconds
+        )
+        if due == "term":
+            tree.terminate()
+            self._told = now
+        elif due == "kill":
+            if self._causes == {Cause.HUNG}:
+                for record in stacks(tree.ranks()):
+                    self._recorder.put(record)
+            tree.kill()
+
+    def _drain(self) -> None:
+        """Take what rank 0 wrote last. Waits while the spool is full, unless nobody will ever empty it."""
+        while self._recorder.take() or not self._recorder.reading:
+            self._look()
+            if self._causes & {Cause.LOST, Cause.REFUSED, Cause.GO_NOW} or self._time_is_up():
+                return
+            self._recorder.wait(_TICK_SECONDS)
+
+    def _conclude(self) -> Finished:
+        return end_record(
+            Facts(
+                causes=frozenset(self._causes),
+                finished=self._recorder.finished,
+                exit_code=None if self._tree is None else self._tree.reap(),
+                failure=launch.failure(self._folder / "logs"),
+                refusal=self._sender.refused or "",
+                hung_seconds=self._watchdog.limit,
+                blind_seconds=self._timing.blind,
+            )
+        )
+
+    def _deliver(self, end: Finished) -> Finished | None:
+        """Wait until the end record is stored, or never will be."""
+        sender = self._sender
+        put = False
+        while not sender.over and not self._time_is_up():
+            if sender.refused is not None:
+                if Cause.REFUSED in self._causes and put:
+                    break  # the API refuses the end that tells of the refusal
+                self._causes.add(Cause.REFUSED)
+                end = end_record(Facts(causes=frozenset(self._causes), refusal=sender.refused))
+                self._spool.discard()
+                sender.pardon()
+                put = False
+            if not put and (put := self._recorder.put(end)):
+                sender.finish(self._spool.last)
+            time.sleep(_TICK_SECONDS / 5)
+        if sender.delivered:
+            log.info("%s: %s (%s)", self._name, end.outcome, end.reason)
+            return end
+        log.warning("%s: its end is not stored: %s", self._name, sender.lost or sender.refused or "no time left")
+        return None
+
+    def _time_is_up(self) -> bool:
+        """The worker must go now."""
+        if not self._stop:
+            return False
+        if self._stop.asked > 1:
+            return time.monotonic() > self._stop.latest + _LAST_WORDS_SECONDS
+        return time.monotonic() > self._stop.first + self._settings.grace_seconds
+
+    def _destroy(self) -> None:
+        while self._tree is not None and not self._tree.gone:
+            self._tree.kill()
+
+    def _close(self) -> None:
+        self._destroy()
+        self._sender.abandon()
+        self._retention.close(wait=self._sender.delivered and not self._stop)
+        self._agent.close()
+        self._fifo.close()
+        self._spool.close()
+        shutil.rmtree(self._folder, ignore_errors=True)

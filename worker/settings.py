@@ -1,0 +1,107 @@
+"""Settings of a worker, from the environment (`CPT_…`) or files below /run/secrets."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cpt_core.spec import Name
+
+_SECRETS = Path("/run/secrets")
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def _unique_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class WorkerSettings(BaseSettings):
+    """Everything an operator can set for a worker."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CPT_",
+        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+        extra="ignore",
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+    api_url: str = "http://127.0.0.1:8000"
+    """Where the API answers, without a path."""
+    agent_token: SecretStr
+    """Shared secret with which workers claim jobs, the same as the API's."""
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Redis or Valkey, from which doorbells come."""
+    storage_url: str = "cpt-storage"
+    """Root of the checkpoints: a folder, or an fsspec URL; the same for all workers."""
+    data_root: Path = Path("cpt-data")
+    """Folder below which datasets lie."""
+    state_dir: Path = Path("cpt-worker")
+    """Folder for what running attempts need: FIFOs, spools, logs. A local disk; several workers may share it."""
+
+    queues: Annotated[list[Name], Field(min_length=1, max_length=100), NoDecode] = ["default"]
+    """Queues to take jobs from, the first preferred; separated by commas."""
+    slots: Annotated[int, Field(ge=1, le=64)] = 1
+    """Jobs that run at the same time."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What trains; `auto`: GPUs where there are any."""
+    devices_per_slot: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Devices of a slot; on a CPU the number of processes it accepts. Null: the visible GPUs split over the slots; on
+    a CPU the number of cores, 2 at least."""
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s@/]+$")] = Field(
+        default_factory=_unique_name
+    )
+    """Name of this worker, unique among the live ones. Default: host, process id and a random part."""
+
+    grace_seconds: Seconds = 10.0
+    """Time from TERM to KILL: for the trainer to save a checkpoint when it is told to stop."""
+    blind_seconds: Seconds | None = None
+    """Time without an answer from the API after which an attempt is stopped; never as long as the lease. Null: two
+    thirds of the lease."""
+    append_interval: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """Seconds between two deliveries of an attempt's records."""
+    spool_limit_bytes: Annotated[int, Field(ge=64 * 1024)] = 256 * 1024 * 1024
+    """Records that may wait for the API, in bytes for each attempt; then training waits too."""
+    progress_seconds: Seconds = 300.0
+    """Time without any progress after which training counts as hung; longer where steps are slow, see
+    `progress_steps`."""
+    progress_steps: Annotated[float, Field(ge=2, le=10_000)] = 20.0
+    """Training counts as hung only after this many times the median time of a step."""
+    startup_seconds: Seconds = 1800.0
+    """The same before training begins, while processes start and data is read or fetched."""
+
+    @field_validator("queues", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("state_dir", "data_root")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("storage_url")
+    @classmethod
+    def _absolute_if_a_folder(cls, value: str) -> str:
+        return value if "://" in value else str(Path(value).expanduser().absolute())
+
+
+@cache
+def settings() -> WorkerSettings:
+    """The settings of this process, read once."""
+    return WorkerSettings()

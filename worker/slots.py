@@ -1,0 +1,121 @@
+"""Work for the slots: claim until nothing waits, one job at a time in each."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+
+from pydantic import SecretStr
+
+from cpt_core.events import Finished, dump
+from cpt_core.lifecycle import Reason
+from cpt_core.protocol import Assignment, ClaimRequest
+from worker.agent import Agent, Nothing, Refused
+from worker.attempt import Attempt
+from worker.devices import Slot
+from worker.home import Home
+from worker.settings import WorkerSettings
+from worker.stop import Stop
+from worker.timing import backoff
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+_REST_SECONDS = 10.0
+_GIVE_BACK_SECONDS = 10.0
+
+
+class Slots:
+    """The slots of one worker. Thread-safe: each thread that works holds a slot of its own."""
+
+    def __init__(self, settings: WorkerSettings, slots: Sequence[Slot], home: Home, stop: Stop) -> None:
+        self._settings, self._home, self._stop = settings, home, stop
+        self._agent = Agent(settings.api_url, settings.agent_token)
+        self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        for slot in slots:
+            self._free.put(slot)
+
+    def work(self) -> None:
+        """Wait for a free slot, then run jobs in it until no queue has one for it, or the worker shall go.
+
+        The calling thread must live on while it runs: the training dies with it.
+        """
+        with self._slot() as slot:
+            while slot is not None and (claimed := self._claim_any(slot)) is not None:
+                self._run(slot, *claimed)
+
+    def _run(self, slot: Slot, assignment: Assignment, claimed_at: float) -> None:
+        try:
+            attempt = Attempt(
+                assignment,
+                claimed_at=claimed_at,
+                slot=slot,
+                settings=self._settings,
+                folder=self._home.attempt(f"{assignment.job_id}-{assignment.attempt}"),
+                stop=self._stop,
+            )
+        except OSError as error:
+            log.error("no attempt can be run: %s", error)  # noqa: TRY400 - a full disk needs no traceback
+            self._give_back(assignment, error)
+            self._stop.wait(_REST_SECONDS)
+            return
+        attempt.run()
+
+    def _give_back(self, assignment: Assignment, error: OSError) -> None:
+        """Tell the API that this worker cannot run the job, which is not the job's fault."""
+        message = f"The worker cannot run the job, which waits for another: {error}"
+        end = Finished(outcome="preempted", reason=Reason.PREEMPTED, message=message)
+        agent = Agent(self._settings.api_url, SecretStr(assignment.token))
+        with contextlib.closing(agent):
+            agent.append(assignment, 1, (dump(end).encode(),), timeout=_GIVE_BACK_SECONDS)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[Slot | None]:
+        """A free slot; None when the worker shall go."""
+        slot = None
+        while slot is None and not self._stop:
+            with contextlib.suppress(queue.Empty):
+                slot = self._free.get(timeout=_POLL_SECONDS)
+        try:
+            yield slot
+        finally:
+            if slot is not None:
+                self._free.put(slot)
+
+    def _claim_any(self, slot: Slot) -> tuple[Assignment, float] | None:
+        """An assignment and when it was asked for: from the first queue that has one."""
+        for name in self._settings.queues:
+            claimed = self._claim(slot, name)
+            if claimed is not None:
+                return claimed
+        return None
+
+    def _claim(self, slot: Slot, queue_name: str) -> tuple[Assignment, float] | None:
+        request = ClaimRequest(
+            claim_id=uuid.uuid4().hex,
+            worker=self._settings.name,
+            queue=queue_name,
+            device=slot.device,
+            devices=slot.devices,
+        )
+        failures = 0
+        while not self._stop:
+            asked = time.monotonic()
+            answer = self._agent.claim(request)
+            if isinstance(answer, Assignment):
+                log.info("job %s: attempt %d claimed", answer.job_id, answer.attempt)
+                return answer, asked
+            if isinstance(answer, Nothing):
+                return None
+            if isinstance(answer, Refused):
+                log.error("claims are refused: %s", answer.message)
+                return None
+            # The claim may have been granted and only the answer lost, so the same claim is made again.
+            failures += 1
+            log.warning("claim: %s", answer.message)
+            self._stop.wait(backoff(failures))
+        return None

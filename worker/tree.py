@@ -1,0 +1,122 @@
+"""The processes of one attempt: the launcher, its ranks, their data workers. Started, found and killed here.
+
+torchrun gives each rank a session of its own, so a process group does not hold them together. Every descendant
+inherits an environment variable instead, by which it is found wherever it went.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+MARK = "CPT_ATTEMPT"
+"""The environment variable."""
+
+_RESCAN_SECONDS = 0.02
+
+
+def members(mark: str, group: int | None = None) -> list[psutil.Process]:
+    """Living processes that carry `mark` in their environment, or belong to the process group. Zombies are dead."""
+    return [process for process in psutil.process_iter() if _belongs(process, mark, group)]
+
+
+def _belongs(process: psutil.Process, mark: str, group: int | None) -> bool:
+    try:
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        if group is not None and os.getpgid(process.pid) == group:
+            return True
+        return bool(process.environ().get(MARK) == mark)
+    except (psutil.Error, OSError):  # it is gone, or another user's
+        return False
+
+
+def kill(mark: str, group: int | None = None) -> None:
+    """Send KILL to every member, found by one look."""
+    for process in members(mark, group):
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+def is_gone(mark: str, group: int | None = None) -> bool:
+    """No member is alive. Looks twice: during its exec a process shows no environment."""
+    if members(mark, group):
+        return False
+    time.sleep(_RESCAN_SECONDS)
+    return not members(mark, group)
+
+
+class Tree:
+    """One attempt's launcher and everything below it.
+
+    The launcher must ask for a signal at its parent's death. The kernel means the thread that starts it, which
+    therefore has to live until the tree is gone.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, mark: str, environment: Mapping[str, str], folder: Path, log: Path
+    ) -> None:
+        """Start the launcher in `folder`, its output appended to `log`.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        self._mark = mark
+        self._code: int | None = None
+        with log.open("ab") as output:
+            self._launcher = subprocess.Popen(
+                command,
+                env={**environment, MARK: mark},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def launcher_ended(self) -> bool:
+        """The launcher is not running any more. It is not reaped, so that its id stays its own."""
+        return (
+            self._code is not None
+            or os.waitid(os.P_PID, self._launcher.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        )
+
+    @property
+    def gone(self) -> bool:
+        """No process of the tree is left."""
+        return self.launcher_ended and is_gone(self._mark, self._launcher.pid)
+
+    def terminate(self) -> None:
+        """Ask the launcher, and it alone, to end: it passes the wish on to its ranks and waits for them."""
+        if not self.launcher_ended:
+            os.kill(self._launcher.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send KILL to whatever lives; ask `gone` afterwards, and repeat until it is."""
+        kill(self._mark, self._launcher.pid)
+
+    def reap(self) -> int:
+        """The launcher's exit code, or minus the signal that ended it. Only once the tree is gone."""
+        self._code = self._launcher.wait()
+        return self._code
+
+    def ranks(self) -> dict[int, int]:
+        """Process ids of the living ranks, by rank."""
+        found = {}
+        for process in members(self._mark):
+            try:
+                # Data workers inherit RANK from their rank; a single rank has none.
+                if process.ppid() == self._launcher.pid:
+                    found[int(process.environ().get("RANK", "0"))] = process.pid
+            except psutil.Error:
+                continue
+        return dict(sorted(found.items()))
