@@ -1,0 +1,1 @@
+"""The HTTP service: validates, stores, answers, reaps and sweeps. Stateless; never imports torch."""

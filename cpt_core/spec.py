@@ -363,12 +363,9 @@ class JobSpec(SpecModel):
         return self
 
 
-def problems(error: ValidationError, prefix: str = "") -> list[dict[str, str]]:
-    """The errors of a validation as `{pointer, code, message}`, pointer being an RFC 6901 JSON pointer to the field.
-
-    `prefix` is a pointer put before each, for a spec that is part of a larger document.
-    """
-    return [_problem(item["loc"], item["type"], item["msg"], item.get("ctx", {}), prefix) for item in error.errors()]
+def problems(error: ValidationError) -> list[dict[str, str]]:
+    """The errors of a spec's validation as `{pointer, code, message}`, see `problem`."""
+    return [problem(item["loc"], item["type"], item["msg"], item.get("ctx", {})) for item in error.errors()]
 
 
 # Tagged unions: pydantic puts the chosen member's tag into `loc` between the field and the member's own field, and
@@ -376,9 +373,10 @@ def problems(error: ValidationError, prefix: str = "") -> list[dict[str, str]]:
 _TAGS = {"precision": "schedule", "dataset": "name", "optimizer": "name", "lr_schedule": "name"}
 
 
-def _problem(loc: tuple[int | str, ...], code: str, message: str, ctx: dict[str, Any], prefix: str) -> dict[str, str]:
+def problem(loc: tuple[int | str, ...], code: str, message: str, ctx: dict[str, Any]) -> dict[str, str]:
+    """One of pydantic's errors as `{pointer, code, message}`, pointer being an RFC 6901 JSON pointer to the field."""
     if "pointer" in ctx:
-        return {"pointer": prefix + str(ctx["pointer"]), "code": code, "message": message}
+        return {"pointer": str(ctx["pointer"]), "code": code, "message": message}
     parts = list(loc)
     tag = _TAGS.get(str(parts[0])) if parts else None
     if tag and code.startswith("union_tag"):
@@ -386,7 +384,7 @@ def _problem(loc: tuple[int | str, ...], code: str, message: str, ctx: dict[str,
     elif tag and len(parts) > 2:
         del parts[1]
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-    return {"pointer": prefix + pointer, "code": code, "message": message}
+    return {"pointer": pointer, "code": code, "message": message}
 
 
 def load(path: str | Path) -> JobSpec:

@@ -1,0 +1,45 @@
+"""HTTP for workers. The messages are `cpt_core.protocol`'s."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from api.agent import service
+from api.deps import AgentDep, BearerDep, ServicesDep
+from api.jobs.schemas import JobId
+from api.problems import documented
+from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest
+
+router = APIRouter(prefix="/v1/agent", tags=["agent"])
+
+
+@router.post(
+    "/claim",
+    response_model=Assignment,
+    dependencies=[AgentDep],
+    responses={204: {"description": "Nothing to do"}, **documented(401, 413, 422)},
+)
+def claim(request: ClaimRequest, services: ServicesDep) -> Assignment | Response:
+    """Take the next job that fits a free slot."""
+    assignment = service.claim(services.database, request, services.settings.lease_seconds)
+    if assignment is None:
+        return Response(status_code=204)
+    services.changed(assignment.job_id)
+    return assignment
+
+
+@router.post("/jobs/{job_id}/attempts/{attempt}/records", responses=documented(401, 404, 409, 413, 422))
+def append(
+    job_id: JobId,
+    attempt: Annotated[int, Path(ge=1, le=1_000_000)],
+    request: AppendRequest,
+    token: BearerDep,
+    services: ServicesDep,
+) -> AppendReply:
+    """Store records of an attempt, in order, each once. Without records: a heartbeat."""
+    reply, grown = service.append(services.database, job_id, attempt, token, request)
+    if grown:
+        services.changed(job_id)
+    return reply

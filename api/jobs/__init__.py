@@ -1,0 +1,1 @@
+"""The clients' side of the API: jobs, their logs and metrics."""

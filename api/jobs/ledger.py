@@ -1,0 +1,184 @@
+"""The protocol's decisions, pure: what a claim, an append, a silent lease or a user's wish does to a job.
+
+The repository locks a job's row, loads its `Ledger`, lets one of these functions decide, and stores the answer in the
+same transaction. tests/protocol explores every interleaving of these very functions, and shows that each of the three
+guards (`is_stale`, `is_gap`, `unseen`) is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from api.jobs.schemas import StateChanged
+from cpt_core.events import AnyEvent, Checkpoint, Finished, Started, StepDone
+from cpt_core.lifecycle import ACTIVE, FATAL, FINAL, MAX_STRIKES, NO_STRIKE, TRANSITIONS, Reason, State
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What the protocol needs to know of a job and its latest attempt."""
+
+    state: State = State.QUEUED
+    reason: Reason | None = None
+    message: str | None = None
+    attempt: int = 0
+    """Number of the latest attempt; 0 before the first."""
+    acked: int = 0
+    """Records stored of that attempt."""
+    progressed: bool = False
+    """That attempt has registered a checkpoint."""
+    step: int = 0
+    """Steps that attempt has completed, by its own account."""
+    strikes: int = 0
+    """Attempts in a row that failed without a new checkpoint."""
+    cancel: bool = False
+    """Somebody asked for the end while a worker held the job."""
+    pause: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The records are in order. `entries` are to be stored: those not seen before, and the state changes they make."""
+
+    ledger: Ledger
+    entries: Sequence[AnyEvent | StateChanged]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The records may not be stored. `code` is part of the API's contract."""
+
+    code: Literal["stale_attempt", "sequence_gap", "invalid_record"]
+    message: str
+
+
+class IllegalTransitionError(Exception):
+    """The job's state does not allow what was asked; the message says why."""
+
+
+def move(ledger: Ledger, state: State, reason: Reason | None = None, message: str | None = None) -> Ledger:
+    """The ledger in another state.
+
+    Raises:
+        IllegalTransitionError: the table has no such transition.
+    """
+    if state not in TRANSITIONS[ledger.state]:
+        raise IllegalTransitionError(f"a {ledger.state} job cannot become {state}")
+    return replace(ledger, state=state, reason=reason, message=message)
+
+
+def claim(ledger: Ledger) -> Ledger:
+    """A worker takes the job: a new attempt begins."""
+    return replace(move(ledger, State.STARTING), attempt=ledger.attempt + 1, acked=0, progressed=False, step=0)
+
+
+def is_stale(ledger: Ledger, attempt: int) -> bool:
+    """The fence: only the latest attempt of an active job may write."""
+    return attempt != ledger.attempt or ledger.state not in ACTIVE
+
+
+def is_gap(ledger: Ledger, first_seq: int) -> bool:
+    """The order: a record is stored only after all before it, so a checkpoint proves that they are durable."""
+    return first_seq > ledger.acked + 1
+
+
+def unseen(ledger: Ledger, first_seq: int, records: Sequence[AnyEvent]) -> Sequence[AnyEvent]:
+    """The de-duplication: of records numbered from `first_seq` on, those that are not stored yet."""
+    return records[ledger.acked + 1 - first_seq :]
+
+
+def append(ledger: Ledger, attempt: int, first_seq: int, records: Sequence[AnyEvent]) -> Appended | Refused:
+    """Records of an attempt arrive, perhaps late, again, or from an attempt that has lost its job."""
+    if is_stale(ledger, attempt):
+        return Refused("stale_attempt", f"attempt {attempt} no longer holds this job: stop its processes")
+    if is_gap(ledger, first_seq):
+        return Refused("sequence_gap", f"record {ledger.acked + 1} is missing before {first_seq}: send it first")
+    fresh = unseen(ledger, first_seq, records)
+    entries: list[AnyEvent | StateChanged] = []
+    for record in fresh:
+        before = ledger
+        try:
+            ledger = _record(ledger, record)
+        except IllegalTransitionError as error:
+            return Refused("invalid_record", str(error))
+        entries += [record, *changes(before, ledger)]
+    return Appended(replace(ledger, acked=ledger.acked + len(fresh)), entries)
+
+
+def _record(ledger: Ledger, record: AnyEvent) -> Ledger:
+    if ledger.state not in ACTIVE:
+        raise IllegalTransitionError("a finished record must be the last of its attempt")
+    match record:
+        case Started():
+            return replace(move(ledger, State.RUNNING), step=record.resume_step)
+        case StepDone():
+            if record.step < ledger.step:
+                raise IllegalTransitionError(f"step {record.step} was reported before; expected {ledger.step} or later")
+            return replace(ledger, step=record.step + 1)
+        case Checkpoint():
+            return replace(ledger, progressed=True)
+        case Finished():
+            return finish(ledger, record)
+        case _:
+            return ledger
+
+
+def changes(before: Ledger, after: Ledger) -> list[StateChanged]:
+    """What the log says of the way from one ledger to the other: one entry if the state has changed, else none."""
+    if before.state is after.state:
+        return []
+    return [StateChanged(state=after.state, previous=before.state, reason=after.reason, message=after.message)]
+
+
+def finish(ledger: Ledger, end: Finished) -> Ledger:
+    """The attempt ended, by its own account."""
+    reason = Reason(end.reason) if end.reason in set(Reason) else Reason.INTERNAL
+    match end.outcome:
+        case "succeeded":
+            return move(ledger, State.SUCCEEDED, reason, end.message)
+        case "cancelled":
+            return move(ledger, State.CANCELLED, reason, end.message)
+        case "paused":
+            return _released(replace(ledger, pause=True), reason, end.message)
+        case _:
+            return _released(ledger, reason, end.message)
+
+
+def expire(ledger: Ledger) -> Ledger:
+    """The worker has been silent for longer than the lease."""
+    return _released(
+        ledger, Reason.WORKER_LOST, "the worker fell silent for longer than its lease; the attempt was ended"
+    )
+
+
+def _released(ledger: Ledger, reason: Reason, message: str) -> Ledger:
+    """Where a job goes whose attempt ended before the last step."""
+    strikes = ledger.strikes if reason in NO_STRIKE else 0 if ledger.progressed else ledger.strikes + 1
+    ledger = replace(ledger, strikes=strikes)
+    if ledger.cancel:
+        return move(ledger, State.CANCELLED, Reason.USER, "cancelled on request")
+    if reason in FATAL:
+        return move(ledger, State.FAILED, reason, message)
+    if strikes >= MAX_STRIKES:
+        told = f"{message} (given up: {strikes} attempts in a row failed without a new checkpoint)"
+        return move(ledger, State.FAILED, reason, told)
+    if ledger.pause:
+        return replace(move(ledger, State.PAUSED, Reason.USER, "paused on request"), pause=False)
+    return move(ledger, State.QUEUED, reason, message)
+
+
+def cancel(ledger: Ledger) -> Ledger:
+    """Somebody wants the job to end. While a worker holds it this is a wish that the worker carries out.
+
+    Raises:
+        IllegalTransitionError: the job has already succeeded or failed.
+    """
+    if ledger.state is State.CANCELLED:
+        return ledger
+    if ledger.state in FINAL:
+        raise IllegalTransitionError(f"the job has already {ledger.state}; there is nothing to cancel")
+    if ledger.state in ACTIVE:
+        return replace(ledger, cancel=True)
+    return move(ledger, State.CANCELLED, Reason.USER, "cancelled on request before a worker had it")

@@ -1,0 +1,128 @@
+"""Tables of the jobs aggregate: jobs, their attempts, and the log of events and metrics.
+
+`metrics` holds the step events, in columns; `events` all others, as the JSON they came in. Both share one numbering
+per job, `position`: the cursor of clients, assigned under the job's row lock, so it grows in the order of commits.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from api.db import Base, UtcDateTime
+from cpt_core.lifecycle import State
+
+# SQLite numbers rows by itself only for INTEGER PRIMARY KEY.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Job(Base):
+    """One training job."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("project", "idempotency_key", name="uq_jobs_idempotency"),
+        CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in State)})", name="ck_jobs_state"),
+        Index("ix_jobs_claim", "state", "queue", "priority", "pk"),
+        Index("ix_jobs_list", "project", "pk"),
+    )
+
+    pk: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, unique=True)
+    project: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    spec: Mapped[str] = mapped_column(Text)
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    request_digest: Mapped[str] = mapped_column(Text)
+
+    queue: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(Integer)
+    device: Mapped[str] = mapped_column(Text)
+    devices: Mapped[int] = mapped_column(Integer)
+
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Text)
+    cancel_requested: Mapped[bool]
+    pause_requested: Mapped[bool]
+    attempt: Mapped[int] = mapped_column(Integer)
+    strikes: Mapped[int] = mapped_column(Integer)
+    position: Mapped[int] = mapped_column(BigInteger)
+    """Position of the last row of the log."""
+
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """First time that it ran."""
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    # The newest of each kind of record, as JSON, so that a job is shown without touching its log.
+    last_started: Mapped[str | None] = mapped_column(Text)
+    last_step: Mapped[str | None] = mapped_column(Text)
+    last_evaluation: Mapped[str | None] = mapped_column(Text)
+    last_checkpoint: Mapped[str | None] = mapped_column(Text)
+    result: Mapped[str | None] = mapped_column(Text)
+
+
+class Attempt(Base):
+    """One worker's hold on a job."""
+
+    __tablename__ = "attempts"
+
+    job: Mapped[int] = mapped_column(ForeignKey("jobs.pk", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    worker: Mapped[str] = mapped_column(Text)
+    claim_id: Mapped[str] = mapped_column(Text, unique=True)
+    token_hash: Mapped[str] = mapped_column(Text)
+    acked: Mapped[int] = mapped_column(BigInteger)
+    """Records stored."""
+    beat: Mapped[int] = mapped_column(BigInteger)
+    """Appends seen, empty ones too; the reaper watches it grow."""
+    step: Mapped[int] = mapped_column(BigInteger)
+    """Steps completed."""
+    progressed: Mapped[bool]
+    """A checkpoint was registered."""
+    claimed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reason: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str | None] = mapped_column(Text)
+    end_step: Mapped[int | None] = mapped_column(BigInteger)
+    """Steps of this attempt that count: a later attempt went on from here. Null: all do."""
+
+
+class Event(Base):
+    """A record that is no step, or a change that the API made."""
+
+    __tablename__ = "events"
+
+    job: Mapped[int] = mapped_column(ForeignKey("jobs.pk", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    type: Mapped[str] = mapped_column(Text)
+    time: Mapped[datetime] = mapped_column(UtcDateTime)
+    data: Mapped[str] = mapped_column(Text)
+
+
+class Metric(Base):
+    """A step of an attempt, `cpt_core.events.StepDone` in columns."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (UniqueConstraint("job", "attempt", "step", name="uq_metrics_step"),)
+
+    job: Mapped[int] = mapped_column(ForeignKey("jobs.pk", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    step: Mapped[int] = mapped_column(Integer)
+    time: Mapped[datetime] = mapped_column(UtcDateTime)
+    epoch: Mapped[int] = mapped_column(Integer)
+    forward_bits: Mapped[int] = mapped_column(Integer)
+    backward_bits: Mapped[int] = mapped_column(Integer)
+    loss: Mapped[float]
+    accuracy: Mapped[float | None]
+    lr: Mapped[float]
+    samples_per_second: Mapped[float]
+    gbitops: Mapped[float]
+    modelled_joules: Mapped[float]
+    energy_joules: Mapped[float | None]

@@ -1,0 +1,219 @@
+"""All SQL of the jobs aggregate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from api.jobs.ledger import Ledger
+from api.jobs.models import Attempt, Event, Job, Metric
+from api.jobs.schemas import CancelRequested, StateChanged
+from cpt_core.events import AnyEvent, Checkpoint, Evaluation, Finished, Started, StepDone, now
+from cpt_core.lifecycle import ACTIVE, FINAL, Reason, State
+
+LogRecord = AnyEvent | StateChanged | CancelRequested
+
+METRIC_FIELDS = tuple(name for name in StepDone.model_fields if name != "type")
+
+
+def get(session: Session, job_id: str, *, lock: bool = False) -> Job | None:
+    """The job, locked against other writers if asked."""
+    query = select(Job).where(Job.id == job_id)
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+
+
+def by_idempotency_key(session: Session, project: str, key: str) -> Job | None:
+    """The job that was created with this key."""
+    return session.scalars(select(Job).where(Job.project == project, Job.idempotency_key == key)).one_or_none()
+
+
+def page(
+    session: Session, project: str, *, before: str | None, states: Sequence[State], queue: str | None, limit: int
+) -> list[Job]:
+    """Up to `limit` jobs, newest first, older than the job `before`."""
+    query = select(Job).where(Job.project == project).order_by(Job.pk.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Job.pk < select(Job.pk).where(Job.id == before).scalar_subquery())
+    if states:
+        query = query.where(Job.state.in_([str(state) for state in states]))
+    if queue is not None:
+        query = query.where(Job.queue == queue)
+    return list(session.scalars(query))
+
+
+def next_queued(session: Session, *, queue: str, device: str, devices: int) -> Job | None:
+    """The job a slot should take next, locked; jobs that other claims are deciding on are passed over."""
+    query = (
+        select(Job)
+        .where(
+            Job.state == State.QUEUED,
+            Job.queue == queue,
+            Job.devices <= devices,
+            Job.device.in_(["auto", device]),
+        )
+        .order_by(Job.priority.desc(), Job.pk)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return session.scalars(query).one_or_none()
+
+
+def queues_with_work(session: Session) -> list[str]:
+    """Queues in which a job waits."""
+    return list(session.scalars(select(Job.queue).where(Job.state == State.QUEUED).distinct()))
+
+
+def get_attempt(session: Session, job: Job, attempt: int) -> Attempt | None:
+    """One attempt of a job."""
+    return session.get(Attempt, (job.pk, attempt))
+
+
+def by_claim(session: Session, claim_id: str) -> tuple[Job, Attempt] | None:
+    """The attempt that a claim led to, its job locked."""
+    query = select(Job, Attempt).join(Attempt, Attempt.job == Job.pk).where(Attempt.claim_id == claim_id)
+    row = session.execute(query.with_for_update(of=Job)).one_or_none()
+    return (row[0], row[1]) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A live attempt and how many appends it has made."""
+
+    job_id: str
+    attempt: int
+    beat: int
+
+
+def pulses(session: Session) -> list[Pulse]:
+    """All live attempts."""
+    query = (
+        select(Job.id, Job.attempt, Attempt.beat)
+        .join(Attempt, (Attempt.job == Job.pk) & (Attempt.attempt == Job.attempt))
+        .where(Job.state.in_([str(state) for state in ACTIVE]))
+    )
+    return [Pulse(*row) for row in session.execute(query)]
+
+
+def ledger(job: Job, attempt: Attempt | None) -> Ledger:
+    """What the protocol decides on, out of the rows."""
+    return Ledger(
+        state=State(job.state),
+        reason=Reason(job.reason) if job.reason else None,
+        message=job.message,
+        attempt=job.attempt,
+        acked=attempt.acked if attempt else 0,
+        progressed=attempt.progressed if attempt else False,
+        step=attempt.step if attempt else 0,
+        strikes=job.strikes,
+        cancel=job.cancel_requested,
+        pause=job.pause_requested,
+    )
+
+
+def store(job: Job, attempt: Attempt | None, ledger: Ledger) -> None:
+    """What the protocol decided, into the rows."""
+    job.state, job.reason, job.message = ledger.state, ledger.reason, ledger.message
+    job.attempt, job.strikes = ledger.attempt, ledger.strikes
+    job.cancel_requested, job.pause_requested = ledger.cancel, ledger.pause
+    if ledger.state is State.RUNNING and job.started_at is None:
+        job.started_at = now()
+    if ledger.state in FINAL:
+        job.finished_at = job.finished_at or now()
+    if attempt is None:
+        return
+    attempt.acked, attempt.progressed, attempt.step = ledger.acked, ledger.progressed, ledger.step
+    if ledger.state is State.RUNNING and attempt.started_at is None:
+        attempt.started_at = now()
+    if ledger.state not in ACTIVE and attempt.ended_at is None:
+        attempt.ended_at, attempt.reason, attempt.message = now(), ledger.reason, ledger.message
+
+
+def log(session: Session, job: Job, records: Sequence[LogRecord]) -> None:
+    """Append records to the job's log, at the positions that follow, and remember the newest of each kind."""
+    events, metrics = [], []
+    for record in records:
+        job.position += 1
+        row: dict[str, Any] = {"job": job.pk, "position": job.position, "attempt": job.attempt}
+        if isinstance(record, StepDone):
+            metrics.append(row | {name: getattr(record, name) for name in METRIC_FIELDS})
+        else:
+            data = record.model_dump_json(exclude_none=True)
+            events.append(row | {"type": record.type, "time": record.time, "data": data})
+    if metrics:
+        session.execute(insert(Metric), metrics)
+    if events:
+        session.execute(insert(Event), events)
+    # A run's first record is `started`, so it is also the first of its kind here: steps after it stay remembered.
+    for newest in {type(record): record for record in records}.values():
+        _remember(session, job, newest)
+
+
+def _remember(session: Session, job: Job, newest: LogRecord) -> None:
+    match newest:
+        case Started():
+            job.last_started, job.last_step = newest.model_dump_json(), None
+            _cut(session, job, newest.resume_step)
+        case StepDone():
+            job.last_step = newest.model_dump_json()
+        case Evaluation():
+            job.last_evaluation = newest.model_dump_json()
+        case Checkpoint():
+            job.last_checkpoint = newest.model_dump_json()
+        case Finished(result=result) if result is not None:
+            job.result = result.model_dump_json()
+
+
+def _cut(session: Session, job: Job, step: int) -> None:
+    """The current attempt goes on from `step`: what earlier ones did from there on no longer counts."""
+    session.execute(
+        update(Attempt)
+        .where(
+            Attempt.job == job.pk,
+            Attempt.attempt < job.attempt,
+            or_(Attempt.end_step.is_(None), Attempt.end_step > step),
+        )
+        .values(end_step=step)
+    )
+
+
+def events(session: Session, job: Job, *, after: int, limit: int) -> list[Event]:
+    """Entries of the log that are no steps, in order."""
+    query = select(Event).where(Event.job == job.pk, Event.position > after).order_by(Event.position).limit(limit)
+    return list(session.scalars(query))
+
+
+def metrics(session: Session, job: Job, *, after: int, limit: int) -> list[Metric]:
+    """Steps in order, each once: what a later attempt ran again is left out of the earlier one."""
+    query = (
+        select(Metric)
+        .join(Attempt, (Attempt.job == Metric.job) & (Attempt.attempt == Metric.attempt))
+        .where(
+            Metric.job == job.pk,
+            Metric.position > after,
+            or_(Attempt.end_step.is_(None), Metric.step < Attempt.end_step),
+        )
+        .order_by(Metric.position)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def entries(session: Session, job: Job, *, after: int, limit: int) -> list[Event | Metric]:
+    """The whole log in order, up to the position that `job` was read with.
+
+    The bound matters: the two tables are read one after the other, and a commit in between must not be half seen.
+    """
+    rows: list[Event | Metric] = []
+    for table in (Event, Metric):
+        query = (
+            select(table)
+            .where(table.job == job.pk, table.position > after, table.position <= job.position)
+            .order_by(table.position)
+            .limit(limit)
+        )
+        rows += session.scalars(query)
+    return sorted(rows, key=lambda row: row.position)[:limit]

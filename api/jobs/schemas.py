@@ -1,0 +1,262 @@
+"""What clients see of jobs: resources, log entries, lists."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from cpt_core.events import EnergySource, Event, Result
+from cpt_core.lifecycle import Reason, State
+from cpt_core.spec import JobSpec
+
+
+class Resource(BaseModel):
+    """Base of what the API answers with."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class StateChanged(Event):
+    """The job's state changed; made by the API."""
+
+    type: Literal["state"] = "state"
+    state: State
+    """State from now on."""
+    previous: State | None = None
+    """State until now; null for a new job."""
+    reason: Reason | None = None
+    """Why, where there is more to say than the state."""
+    message: str | None = None
+    """The same as a sentence."""
+
+
+class CancelRequested(Event):
+    """Somebody asked for the end while a worker held the job; made by the API."""
+
+    type: Literal["cancel_requested"] = "cancel_requested"
+
+
+class Progress(Resource):
+    """How far the training is."""
+
+    step: int
+    """Steps completed."""
+    steps: int
+    """Steps in all."""
+    epoch: int
+    """0-based epoch of the latest step."""
+    fraction: float
+    """step / steps."""
+    eta_seconds: float | None
+    """Time left at the speed of the latest step; null before the first."""
+
+
+class Latest(Resource):
+    """The latest step."""
+
+    forward_bits: int
+    """Bit width of weights and activations."""
+    backward_bits: int
+    """Bit width of the errors."""
+    loss: float
+    """Training loss."""
+    accuracy: float | None
+    """Training accuracy over the batch."""
+    lr: float
+    """Learning rate."""
+    samples_per_second: float
+    """Speed over all ranks."""
+
+
+class EvaluationView(Resource):
+    """The latest evaluation."""
+
+    step: int
+    """Steps completed."""
+    bits: int
+    """Bit width at which it was taken."""
+    accuracy: float | None
+    """Top-1 accuracy."""
+    loss: float
+    """Mean loss."""
+    samples: int
+    """Samples evaluated."""
+
+
+class Cost(Resource):
+    """Training cost so far, in GBitOPs, beside what two alternatives would have cost for the same steps."""
+
+    gbitops: float
+    """So far."""
+    gbitops_static: float
+    """Static training at the schedule's highest bits, same gradient bits."""
+    gbitops_fp32: float
+    """Full precision."""
+    saved_vs_static: float
+    """1 - gbitops / gbitops_static."""
+    saved_vs_fp32: float
+    """1 - gbitops / gbitops_fp32."""
+
+
+class MeasuredEnergy(EnergySource):
+    """Energy by a hardware counter, of the current attempt."""
+
+    joules: float | None
+    """Null where no counter is available; `reason` says why."""
+
+
+class ModelledEnergy(Resource):
+    """Energy by the per-operation model of docs/how-cpt-works.md: not measured."""
+
+    joules: float
+    """So far."""
+    source: Literal["model"] = "model"
+    """Always the model."""
+    scope: str = "arithmetic and memory traffic of the quantised layers, 45 nm"
+    """What the model covers."""
+
+
+class Energy(Resource):
+    """Measured and modelled energy, side by side and never mixed."""
+
+    measured: MeasuredEnergy
+    """By a hardware counter."""
+    modelled: ModelledEnergy
+    """By the model."""
+
+
+class CheckpointView(Resource):
+    """The latest registered checkpoint."""
+
+    step: int
+    """Steps completed."""
+    path: str
+    """Folder, relative to the storage root."""
+    size: int
+    """Bytes."""
+
+
+class JobView(Resource):
+    """A training job."""
+
+    id: str
+    """Identifier, `job_…`."""
+    object: Literal["job"] = "job"
+    """Kind of this resource."""
+    name: str
+    """Label from the spec."""
+    state: State
+    """Where it is in its life."""
+    reason: Reason | None
+    """Why it is there, where there is more to say than the state."""
+    message: str | None
+    """The same as a sentence."""
+    queue: str
+    """Queue it waits or waited in."""
+    priority: int
+    """Higher starts first."""
+    attempt: int
+    """Attempts so far."""
+    cancel_requested: bool
+    """A cancel is under way."""
+    created_at: AwareDatetime
+    """When it was accepted."""
+    started_at: AwareDatetime | None
+    """When it first trained."""
+    finished_at: AwareDatetime | None
+    """When it ended."""
+    progress: Progress
+    """How far it is."""
+    latest: Latest | None
+    """Its latest step."""
+    evaluation: EvaluationView | None
+    """Its latest evaluation."""
+    cost: Cost | None
+    """Its cost so far."""
+    energy: Energy | None
+    """Its energy so far."""
+    checkpoint: CheckpointView | None
+    """Its latest checkpoint."""
+    result: Result | None
+    """Its result, once succeeded."""
+    spec: JobSpec
+    """What it trains, defaults filled in."""
+
+
+Item = TypeVar("Item")
+
+
+class Page(Resource, Generic[Item]):
+    """One page of a list."""
+
+    object: Literal["list"] = "list"
+    """Kind of this resource."""
+    data: list[Item]
+    """The items."""
+    has_more: bool
+    """There is another page."""
+    next_cursor: str | None
+    """Pass as the list's cursor parameter for the next page; for logs, also when more may come later."""
+
+
+class MetricView(Resource):
+    """One step's metrics."""
+
+    id: int
+    """Position in the job's log: the cursor."""
+    attempt: int
+    """Attempt that ran it."""
+    type: Literal["step"] = "step"
+    """Kind of entry."""
+    time: AwareDatetime
+    """When it was done, UTC."""
+    step: int
+    """0-based index of the optimiser step."""
+    epoch: int
+    """0-based epoch."""
+    forward_bits: int
+    """Bit width of weights and activations."""
+    backward_bits: int
+    """Bit width of the errors."""
+    loss: float
+    """Training loss."""
+    accuracy: float | None
+    """Training accuracy over the batch."""
+    lr: float
+    """Learning rate."""
+    samples_per_second: float
+    """Speed over all ranks."""
+    gbitops: float
+    """Cumulative GBitOPs."""
+    modelled_joules: float
+    """Cumulative modelled energy."""
+    energy_joules: float | None
+    """Cumulative measured energy of the attempt."""
+
+
+class LogEntry(BaseModel):
+    """One entry of a job's log that is no step. More fields follow by `type`, see docs/events.md."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    id: int
+    """Position in the job's log: the cursor."""
+    attempt: int
+    """Attempt it belongs to; 0 before the first."""
+    type: str
+    """started, evaluation, checkpoint, log, finished, state or cancel_requested."""
+    time: AwareDatetime
+    """When it happened, UTC."""
+
+
+class Validation(Resource):
+    """The answer to a spec that is valid."""
+
+    valid: Literal[True] = True
+    """Always; an invalid spec is answered with a problem."""
+    spec: JobSpec
+    """The spec with all defaults filled in."""
+
+
+JobId = Annotated[str, Field(pattern=r"^job_[0-9a-f]{24}$")]

@@ -1,0 +1,171 @@
+"""What clients can do with jobs. Each function is one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api.db import Database
+from api.jobs import ledger as protocol
+from api.jobs import repository
+from api.jobs.ledger import IllegalTransitionError, Ledger
+from api.jobs.models import Event, Job, Metric
+from api.jobs.schemas import CancelRequested, StateChanged
+from api.problems import ApiError, FieldProblem, not_found
+from cpt_core.events import now
+from cpt_core.lifecycle import FINAL, State
+from cpt_core.spec import FileDataset, JobSpec
+
+PROJECT = "default"
+
+
+def check(spec: JobSpec, data_root: Path | None) -> None:
+    """What can be known of a valid spec before it runs.
+
+    Raises:
+        ApiError: the dataset's folder is not there, or leads out of the data root.
+    """
+    if data_root is None or not isinstance(spec.dataset, FileDataset):
+        return
+    folder = (data_root / spec.dataset.path).resolve()
+    if not folder.is_relative_to(data_root.resolve()):
+        code, message = "path_outside_root", "leads out of the data root"
+    elif not folder.is_dir() and not getattr(spec.dataset, "download", False):
+        code, message = "dataset_not_found", f"there is no folder {spec.dataset.path} below the server's data root"
+    else:
+        return
+    raise ApiError(
+        422,
+        "invalid_request",
+        f"/dataset/path: {message}",
+        errors=[FieldProblem(pointer="/dataset/path", code=code, message=message)],
+    )
+
+
+def create(database: Database, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
+    """Accept a job: committed and queued. False: it was created before, with the same key.
+
+    Raises:
+        ApiError: the key was used for another spec.
+    """
+    document = spec.model_dump_json()
+    digest = hashlib.sha256(document.encode()).hexdigest()
+    try:
+        with database.write() as session:
+            earlier = repository.by_idempotency_key(session, PROJECT, idempotency_key) if idempotency_key else None
+            if earlier is None:
+                return _insert(session, spec, document, digest, idempotency_key), True
+    except IntegrityError:  # the same key, at the same moment
+        with database.read() as session:
+            earlier = repository.by_idempotency_key(session, PROJECT, idempotency_key or "")
+            if earlier is None:
+                raise
+    if earlier.request_digest != digest:
+        raise ApiError(
+            422,
+            "idempotency_key_reused",
+            f"the Idempotency-Key was used for {earlier.id} with another spec; use a new key",
+            errors=[FieldProblem(parameter="Idempotency-Key", code="idempotency_key_reused", message="use a new key")],
+        )
+    return earlier, False
+
+
+def _insert(session: Session, spec: JobSpec, document: str, digest: str, idempotency_key: str | None) -> Job:
+    job = Job(
+        id=f"job_{secrets.token_hex(12)}",
+        project=PROJECT,
+        name=spec.name,
+        spec=document,
+        idempotency_key=idempotency_key,
+        request_digest=digest,
+        queue=spec.resources.queue,
+        priority=spec.resources.priority,
+        device=spec.resources.device,
+        devices=spec.resources.devices,
+        position=0,
+        created_at=now(),
+    )
+    repository.store(job, None, Ledger())
+    session.add(job)
+    session.flush()
+    repository.log(session, job, [StateChanged(state=State.QUEUED)])
+    return job
+
+
+def cancel(database: Database, job_id: str) -> Job:
+    """Ask for the end of a job: at once if it waits, else carried out by its worker. Idempotent.
+
+    Raises:
+        ApiError: there is no such job, or it has ended otherwise.
+    """
+    with database.write() as session:
+        job = _get(session, job_id, lock=True)
+        attempt = repository.get_attempt(session, job, job.attempt)
+        before = repository.ledger(job, attempt)
+        try:
+            after = protocol.cancel(before)
+        except IllegalTransitionError as error:
+            raise ApiError(409, "illegal_state", str(error)) from error
+        repository.store(job, attempt, after)
+        wish = [CancelRequested()] if after.cancel and not before.cancel else []
+        repository.log(session, job, [*wish, *protocol.changes(before, after)])
+        return job
+
+
+def get(database: Database, job_id: str) -> Job:
+    """One job.
+
+    Raises:
+        ApiError: there is no such job.
+    """
+    with database.read() as session:
+        return _get(session, job_id)
+
+
+def page(
+    database: Database, *, cursor: str | None, states: Sequence[State], queue: str | None, limit: int
+) -> list[Job]:
+    """One job more than `limit` if there are more."""
+    with database.read() as session:
+        if cursor is not None and repository.get(session, cursor) is None:
+            message = "is no cursor of this list: use next_cursor of the page before"
+            raise ApiError(
+                422,
+                "invalid_request",
+                f"cursor: {message}",
+                errors=[FieldProblem(parameter="cursor", code="invalid_cursor", message=message)],
+            )
+        return repository.page(session, PROJECT, before=cursor, states=states, queue=queue, limit=limit + 1)
+
+
+def metrics(database: Database, job_id: str, *, after: int, limit: int) -> list[Metric]:
+    """One step more than `limit` if there are more."""
+    with database.read() as session:
+        return repository.metrics(session, _get(session, job_id), after=after, limit=limit + 1)
+
+
+def events(database: Database, job_id: str, *, after: int, limit: int) -> list[Event]:
+    """One event more than `limit` if there are more."""
+    with database.read() as session:
+        return repository.events(session, _get(session, job_id), after=after, limit=limit + 1)
+
+
+def entries(database: Database, job_id: str, *, after: int, limit: int) -> tuple[list[Event | Metric], State | None]:
+    """The next entries of the whole log, and the job's final state if these are the last there will ever be."""
+    with database.read() as session:
+        job = _get(session, job_id)
+        found = repository.entries(session, job, after=after, limit=limit)
+        last = found[-1].position if found else after
+        return found, State(job.state) if job.state in FINAL and last >= job.position else None
+
+
+def _get(session: Session, job_id: str, *, lock: bool = False) -> Job:
+    job = repository.get(session, job_id, lock=lock)
+    if job is None or job.project != PROJECT:
+        raise not_found(job_id)
+    return job
