@@ -29,7 +29,7 @@ def stream(
 ) -> Iterator[Event]:
     """Events of the stream at `path` from `after` on until its end; see `Client.stream`."""
     last = after
-    waits = delays(0.2, 10.0)
+    waits = delays(0.2, 5.0)
     lost_since = time.monotonic()
     while True:
         opened, received = time.monotonic(), False
@@ -50,7 +50,7 @@ def stream(
                 raise
             failure = error
         if received or time.monotonic() - opened > STABLE:
-            waits, lost_since = delays(0.2, 10.0), time.monotonic()
+            waits, lost_since = delays(0.2, 5.0), time.monotonic()
         elif time.monotonic() - lost_since > patience:
             raise failure
         if on_disconnect is not None:

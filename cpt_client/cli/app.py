@@ -113,6 +113,26 @@ def cancel(job: JobId, json: Json = False, url: Url = None) -> None:
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+def train(
+    spec: Spec,
+    storage: Annotated[Path, typer.Option(help="Folder of the checkpoints.", file_okay=False)] = Path("cpt-storage"),
+    data_root: Annotated[
+        Path, typer.Option(envvar="CPT_DATA_ROOT", help="Folder of the datasets.", file_okay=False)
+    ] = Path("cpt-data"),
+    events: Annotated[
+        Path | None, typer.Option(help="File to append the events to, one JSON object a line.", dir_okay=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoint to continue from, below the storage.")
+    ] = None,
+) -> None:
+    """Train a job spec right here, without a server. Ctrl-C saves a checkpoint and stops."""
+    from cpt_client.cli import train as implementation
+
+    implementation.train(spec, storage, data_root, events, resume)
+
+
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
 def worker() -> None:
     """Run a worker. Its settings are CPT_… variables of the environment."""
     from cpt_client.cli import parts

@@ -52,7 +52,7 @@ def _train(home: Home, spec: JobSpec) -> int:
     with _service(home) as url, exits.reporting(), Client(url) as client:
         typer.echo(f"it is at {url}; submitting {spec.name}")
         job = client.submit(spec)
-        return follow(client, job, as_json=False)
+        return follow(client, job, as_json=False, storage=str(home.storage))
 
 
 @contextmanager

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from cpt_client.cli import exits
 from cpt_client.cli.output import console, print_json
 from cpt_client.client import Client
 from cpt_client.errors import CptError
 from cpt_client.models import Event, Job
-from cpt_client.view import text
+from cpt_client.view.presenter import presenter
 from cpt_client.view.status import Status
 from cpt_client.view.summary import summary
 
 REFRESH = 1.0
 """Seconds between looks at the job while its steps stream in."""
-
-PLAIN_EVERY = 10.0
-"""Seconds between two lines about progress when the output is no terminal."""
 
 HISTORY = 5000
 """Steps before the current one that a live panel reads for its curves."""
@@ -47,8 +41,14 @@ def stay(client: Client, job: Job, *, as_json: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
-def follow(client: Client, job: Job, *, as_json: bool) -> int:
+def follow(client: Client, job: Job, *, as_json: bool, storage: str | None = None) -> int:
     """Show the job until it ends, then what came of it.
+
+    Args:
+        client: the server's client.
+        job: the job.
+        as_json: print events and the job as JSON, for scripts.
+        storage: root of the checkpoints, if known here.
 
     Returns:
         The exit code: `OK` when the job succeeded, else `FAILED`.
@@ -60,53 +60,25 @@ def follow(client: Client, job: Job, *, as_json: bool) -> int:
         print_json(job)
     else:
         out = console()
-        job = _live(client, job, out) if out.is_terminal else _plain(client, job, out)
-        out.print(summary(job))
+        job = _show(client, job, out)
+        out.print(summary(job, storage))
     return exits.OK if job.state == "succeeded" else exits.FAILED
 
 
-def _live(client: Client, job: Job, out: Console) -> Job:
+def _show(client: Client, job: Job, out: Console) -> Job:
     status = Status(job)
-    with Live(status, console=out, refresh_per_second=8, vertical_overflow="visible") as live:
-
-        def say(line: Text) -> None:
-            live.console.print(line)
-
+    with presenter(status, out) as show:
         # Cursors count every row of the job's log from 1, so this many rows back there are at least as many steps.
-        after = max(0, job.progress.step - HISTORY)
-        return _run(client, status, after, say, lambda: None)
+        after = max(0, job.progress.step - (HISTORY if out.is_terminal else 1))
+        return _run(client, status, after, show)
 
 
-def _plain(client: Client, job: Job, out: Console) -> Job:
-    status = Status(job)
-    next_line = time.monotonic()
-
-    def say(line: Text) -> None:
-        out.print(Text(f"{datetime.now():%H:%M:%S}  ").append_text(line))  # noqa: DTZ005 - the reader's own clock
-
-    def progress() -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line:
-            say(Text(status.line()))
-            next_line = time.monotonic() + PLAIN_EVERY
-
-    return _run(client, status, max(0, job.progress.step - 1), say, progress)
-
-
-def _run(client: Client, status: Status, after: int, say: Callable[[Text], None], progress: Callable[[], None]) -> Job:
-    """Feed the job's events to `status` until its end; answers the job as it ended.
-
-    Args:
-        client: the server's client.
-        status: what is shown.
-        after: cursor to begin behind.
-        say: prints a line that stays.
-        progress: called after each event.
-    """
+def _run(client: Client, status: Status, after: int, show: Callable[[Event | None], None]) -> Job:
+    """Feed the job's events behind the cursor `after` to `status` until its end; answers the job as it ended."""
 
     def disconnected(_error: CptError) -> None:
         status.notice = "connection lost, trying again"
-        progress()
+        show(None)
 
     job_id, looked = status.job.id, time.monotonic()
     for event in client.stream(job_id, after=after, on_disconnect=disconnected):
@@ -114,9 +86,7 @@ def _run(client: Client, status: Status, after: int, say: Callable[[Text], None]
         if event.type != "step" or time.monotonic() - looked > REFRESH:
             _look(client, status)
             looked = time.monotonic()
-        if (line := notable(event)) is not None:
-            say(line)
-        progress()
+        show(event)
     job = client.get(job_id)
     status.update(job)
     return job
@@ -129,23 +99,3 @@ def _look(client: Client, status: Status) -> None:
     except CptError as error:
         if not error.is_server_side:
             raise
-
-
-def notable(event: Event) -> Text | None:
-    """What of an event stays on the screen: state changes, evaluations and warnings, but not single steps."""
-    fields = event.fields
-    match event.type:
-        case "state":
-            line = text.state(str(fields.get("state", "")))
-            why = fields.get("message") or fields.get("reason")
-            return line.append_text(text.user(f": {why}", "not bold")) if why else line
-        case "evaluation" if fields.get("accuracy") is not None:
-            return Text(
-                f"accuracy {text.percent(fields['accuracy'])} at {text.bits(fields['bits'])}, step {fields['step']:,}"
-            )
-        case "log" if fields.get("level") in ("warning", "error"):
-            style = "yellow" if fields["level"] == "warning" else "red"
-            return text.user(f"{fields['level']}: {fields.get('message', '')}", style)
-        case "cancel_requested":
-            return Text("cancelling, as somebody asked", "red")
-    return None

@@ -34,7 +34,7 @@ def static_bits(job: Job) -> int | None:
 def static_name(job: Job) -> str:
     """What the cost is compared with: "static 8-bit"."""
     bits = static_bits(job)
-    return "static" if bits is None else f"static {text.bits(bits)}"
+    return "static" if bits is None else "static fp32" if bits == 32 else f"static {bits}-bit"
 
 
 def cycle_steps(job: Job) -> int | None:
@@ -58,26 +58,30 @@ class Status:
         """Forward bits of the last two cycles of the steps seen."""
         self.notice: str | None = None
         """A passing remark, such as a lost connection."""
-        self._step: Mapping[str, Any] = job.latest.model_dump() if job.latest else {}
+        self._attempt = job.attempt
         self._done = job.progress.step
+        self._step: Mapping[str, Any] = job.latest.model_dump() if job.latest else {}
 
     def apply(self, event: Event) -> None:
-        """Take in an event of the stream."""
+        """Take in an event of the stream; it may be older than the last answer of the API."""
         self.notice = None
+        attempt = self._attempt if event.attempt is None else event.attempt
+        if event.type == "started" and attempt >= self._attempt:
+            self._attempt, self._done = attempt, int(event.fields["resume_step"])
         if event.type != "step":
             return
-        self._step = event.fields
-        self._done = int(self._step["step"]) + 1
-        self.losses.append(float(self._step["loss"]))
-        self.bits.append(int(self._step["forward_bits"]))
+        fields = event.fields
+        self.losses.append(float(fields["loss"]))
+        self.bits.append(int(fields["forward_bits"]))
+        if attempt >= self._attempt and fields["step"] >= self._done:
+            self._attempt, self._done, self._step = attempt, int(fields["step"]) + 1, fields
 
     def update(self, job: Job) -> None:
-        """Take in a newer answer of the API."""
-        resumed = job.attempt != self.job.attempt
+        """Take in a newer answer of the API; it may be older than the last event."""
         self.job = job
-        if not self._step and job.latest:
-            self._step = job.latest.model_dump()
-        self._done = job.progress.step if resumed else max(self._done, job.progress.step)
+        if job.attempt > self._attempt or job.progress.step > self._done:
+            self._attempt, self._done = job.attempt, job.progress.step
+            self._step = job.latest.model_dump() if job.latest else self._step
 
     def line(self) -> str:
         """The same on one line, for a log file."""
@@ -113,7 +117,8 @@ class Status:
             line.append("  cancelling", "red")
         if job.attempt:
             line.append(f"  attempt {job.attempt}")
-        line.append("  queue ").append_text(text.user(job.queue))
+        if job.queue:
+            line.append("  queue ").append_text(text.user(job.queue))
         end = job.finished_at or datetime.now(UTC)
         if job.started_at is not None:
             line.append(f"  {text.age(job.started_at, end)}")
@@ -193,7 +198,7 @@ def energy_line(job: Job) -> Text:
         return Text("unknown")
     line = Text()
     if energy.modelled.joules is not None:
-        line.append(f"{text.quantity(energy.modelled.joules, 'J')} modelled, ")
+        line.append(f"{text.quantity(energy.modelled.joules, 'J')} modelled; ")
     return line.append_text(measured(job))
 
 

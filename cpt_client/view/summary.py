@@ -11,8 +11,11 @@ from cpt_client.view import text
 from cpt_client.view.status import measured, static_name
 
 
-def summary(job: Job) -> RenderableType:
-    """How the job ended: quality, cost, energy and checkpoint, or the reason of the failure and what to do."""
+def summary(job: Job, storage: str | None = None) -> RenderableType:
+    """How the job ended: quality, cost, energy and checkpoint, or the reason of the failure and what to do.
+
+    `storage` is the root of the checkpoints, if it is known to whoever reads this.
+    """
     title = Text.assemble(text.user(job.name, "bold"), " ", text.state(job.state))
     if job.started_at is not None and job.finished_at is not None:
         title.append(f" after {text.age(job.started_at, job.finished_at)}")
@@ -24,13 +27,13 @@ def summary(job: Job) -> RenderableType:
         _add_result(table, job, job.result)
     elif job.state != "succeeded":
         table.add_row("reason", text.user(job.reason or "unknown"))
-        table.add_row("message", text.user(job.message or "none"))
+        table.add_row("message", text.block(job.message or "none"))
         if job.progress.step:
             table.add_row("got to", f"step {job.progress.step:,} of {job.progress.steps:,}")
     if job.checkpoint is not None:
         size = "" if job.checkpoint.size is None else f", {text.size(job.checkpoint.size)}"
-        where = text.user(job.checkpoint.path)
-        table.add_row("checkpoint", where.append(f" in the server's storage (step {job.checkpoint.step:,}{size})"))
+        where = text.user(f"{storage}/{job.checkpoint.path}" if storage else f"{job.checkpoint.path} in the storage")
+        table.add_row("checkpoint", where.append(f" (step {job.checkpoint.step:,}{size})"))
     return Group(title, table)
 
 

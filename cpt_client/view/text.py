@@ -28,6 +28,11 @@ def user(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
+def block(text: str) -> Text:
+    """Text of several lines that somebody else wrote, such as the end of a log."""
+    return Text("\n".join(printable(line) for line in text.splitlines()))
+
+
 def state(name: str) -> Text:
     """A job's state in its colour."""
     return user(name, STYLES.get(name, ""))
@@ -49,7 +54,7 @@ def saving(fraction: float | None, of: str) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """A figure of any size with four digits or so: "12,345 GBitOPs", "0.001234 J"."""
-    number = f"{value:,.0f}" if value >= 10_000 else f"{value:.4g}"
+    number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
     return f"{number} {unit}"
 
 
@@ -84,5 +89,5 @@ def age(since: datetime, now: datetime) -> str:
 
 
 def bits(width: int) -> str:
-    """A bit width: "8-bit", or "fp32" for full precision."""
-    return "fp32" if width == 32 else f"{width}-bit"
+    """A bit width: "8 bits", or "fp32" for full precision."""
+    return "fp32" if width == 32 else f"{width} bits"

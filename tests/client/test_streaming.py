@@ -48,12 +48,12 @@ def test_connections_cut_anywhere_lose_and_repeat_nothing(
 ) -> None:
     job = run_to_success(client, api, f"cut-{seed}")
     chance = random.Random(seed)
-    network = bad_network(*(chance.choice([0, 100, chance.randint(300, 3000)]) for _ in range(12)))
+    network = bad_network(0, *(chance.randint(500, 3000) for _ in range(4)), 100)
     lost: list[CptError] = []
     with Client(network.url) as unlucky:
         seen = [event.id for event in unlucky.stream(job.id, on_disconnect=lost.append)]
     assert seen == [event.id for event in stored(client, job.id)]
-    assert network.connections > 2
+    assert network.connections >= 4
     assert {error.code for error in lost} == {"unreachable"}
 
 
