@@ -12,8 +12,10 @@ FILE_WIDTH = 200
 
 
 def console() -> Console:
-    """The console of stdout. A file or a pipe gets long lines instead of ones cut at 80 columns."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else FILE_WIDTH)
+    """The console of stdout. A file or a pipe gets long lines instead of ones cut at 80 columns, and nothing live."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=FILE_WIDTH, force_interactive=False)
 
 
 def print_json(item: BaseModel) -> None:

@@ -69,7 +69,7 @@ def _show(client: Client, job: Job, out: Console) -> Job:
     status = Status(job)
     with presenter(status, out) as show:
         # Cursors count every row of the job's log from 1, so this many rows back there are at least as many steps.
-        after = max(0, job.progress.step - (HISTORY if out.is_terminal else 1))
+        after = max(0, job.progress.step - (HISTORY if out.is_interactive else 1))
         return _run(client, status, after, show)
 
 

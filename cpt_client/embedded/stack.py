@@ -63,6 +63,7 @@ class Stack:
             AlreadyRunningError: another process serves this home.
             StartError: it cannot start; everything that had started has ended.
         """
+        os.umask(0o077)  # what the children write is for this user, too
         self._home.prepare()
         with self._home.locked():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -12,9 +12,13 @@ from rich.console import Console, RenderableType
 
 from cpt_client.models import Event, Job
 from cpt_client.view import text
+from cpt_client.view.local import LocalRun
 from cpt_client.view.sparkline import LEVELS, Series, sparkline
 from cpt_client.view.status import Status
 from cpt_client.view.summary import summary
+from cpt_core.spec import JobSpec
+from tests.client.conftest import SPEC, checkpoint, evaluation, started, succeeded
+from tests.client.conftest import step as reported_step
 
 NOW = datetime.now(UTC)
 
@@ -215,6 +219,27 @@ def test_static_full_precision_is_named_so() -> None:
 def _fp32_result() -> Any:
     same = {"bits": 32, "gbitops": 8000.0, "gbitops_static": 8000.0}
     return job(result=RESULT | same).result
+
+
+def test_a_run_without_a_server_is_told_like_a_job() -> None:
+    spec = JobSpec.model_validate(SPEC)
+    run = LocalRun(spec)
+    status = Status(run.job)
+    for event in (started(), *(reported_step(index) for index in range(20)), evaluation(), checkpoint("a/20")):
+        status.apply(run.take(event))
+        status.update(run.job)
+    panel = flat(status)
+    for part in ("running attempt 1", "20/20 steps", "4 forward, 8 backward", "95.0 % test at 8 bits (step 20)"):
+        assert part in panel
+    # 20 steps of 32 samples of 12.5 M MACs: static 8-bit 64 + 2 * 64 = 192 bit operations a MAC, fp32 3 * 1024
+    assert "less than static 8-bit" in panel
+    assert run.job.cost is not None
+    assert run.job.cost.gbitops_static == pytest.approx(20 * 32 * 12.5e6 * 192 / 1e9)
+    assert run.job.cost.gbitops_fp32 == pytest.approx(20 * 32 * 12.5e6 * 3072 / 1e9)
+    run.take(succeeded("a/20"))
+    told = flat(summary(run.job, "/storage"))
+    assert "digits succeeded" in told
+    assert "/storage/a/20 (step 20, 1.2 MB)" in told
 
 
 def test_a_sparkline_spans_its_own_range() -> None:
