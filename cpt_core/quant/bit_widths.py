@@ -8,9 +8,6 @@ from torch import Tensor, nn
 FULL_PRECISION = (0, 32)
 """Bit widths that mean "not quantised"."""
 
-# 2^64 divided by the golden ratio, odd, as a signed integer: successive seeds differ in all bits (a Weyl sequence).
-_SEED_STRIDE = 0x9E3779B97F4A7C15 - 2**64
-
 
 def levels(bits: int) -> int:
     """Steps between the lowest and the highest code of `bits` bits: 2^bits - 1.
@@ -56,8 +53,3 @@ class BitWidths(nn.Module):
         self.quantize_backward = forward > 0 and backward > 0
         self.forward_levels.fill_(forward)
         self.backward_levels.fill_(backward)
-
-    def next_seed(self) -> Tensor:
-        """A seed of its own for each call, 0-d int64: calls of one step, and layers, get independent noise."""
-        self.seed.add_(_SEED_STRIDE)
-        return self.seed.clone()

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from cpt_core.quant import noise
 from cpt_core.quant.bit_widths import BitWidths
 from cpt_core.quant.layers import QuantConv2d, QuantizedLayer, QuantLinear
 from cpt_core.quant.registry import Quantizer, check_backend, find_quantizer
@@ -51,9 +52,10 @@ class PrecisionState:
     def reseed(self, seed: int) -> None:
         """Make the noise of the stochastic rounding a function of `seed` (any 64 bits) until the next call.
 
-        Called before each step with a hash of (seed, step, rank), a resumed run needs no generator state.
+        Call it before each forward and backward pass, with a hash of (seed, step, rank, ...): a layer's noise is the
+        same in each pass until then, and a resumed run needs no generator state.
         """
-        self._bit_widths.seed.fill_((seed & (2**64 - 1)) - (2**64 if seed >> 63 & 1 else 0))
+        self._bit_widths.seed.fill_(noise.signed64(seed))
 
     def first_nonfinite(self) -> str | None:
         """Name of the first layer whose input's range, or weight, was NaN or infinite; None while all is well.
@@ -110,7 +112,7 @@ def quantize_model(
     if not chosen:
         raise ValueError("the model has no layer to quantise: no convolution or linear layer but those skipped")
     bit_widths = BitWidths(stochastic=stochastic).to(next(model.parameters()).device)
-    layers = {name: _quantize(module, scheme, bit_widths) for name, module in chosen.items()}
+    layers = {name: _quantize(module, scheme, bit_widths, index) for index, (name, module) in enumerate(chosen.items())}
     state = PrecisionState(layers, bit_widths)
     state.reseed(int(torch.randint(2**63 - 1, (), generator=generator)))
     return state
@@ -128,10 +130,10 @@ def _without_skipped(candidates: dict[str, nn.Module], skip: Collection[str] | N
     }
 
 
-def _quantize(module: nn.Module, quantizer: Quantizer, bit_widths: BitWidths) -> QuantizedLayer:
+def _quantize(module: nn.Module, quantizer: Quantizer, bit_widths: BitWidths, index: int) -> QuantizedLayer:
     if not isinstance(module, QuantizedLayer):
         # Not a new module in its place: hooks, tied modules and a layer that is the whole model keep working.
         module.__class__ = QUANTIZED_CLASS[type(module)]
     layer = cast(QuantizedLayer, module)
-    layer.init_quantization(quantizer, bit_widths)
+    layer.init_quantization(quantizer, bit_widths, index)
     return layer

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpt_core.quant import sbm
+from cpt_core.quant import noise, sbm
 from cpt_core.quant.bit_widths import BitWidths
-from cpt_core.quant.registry import Quantizer
+from cpt_core.quant.registry import QUANTIZERS, Quantizer
 from cpt_core.quant.straight_through import round_gradient, straight_through
 
 MOMENTUM = 0.9
@@ -32,16 +32,28 @@ class QuantizedLayer(nn.Module):
     weight: Tensor
     running_zero_point: Tensor
     running_range: Tensor
+    noise_stream: Tensor
     bit_widths: BitWidths
     quantizer: Quantizer
 
-    def init_quantization(self, quantizer: Quantizer = sbm, bit_widths: BitWidths | None = None) -> None:
-        """Add what a quantised layer has beyond its parent; it starts in full precision."""
+    def init_quantization(
+        self, quantizer: Quantizer = QUANTIZERS["sbm"], bit_widths: BitWidths | None = None, index: int = 0
+    ) -> None:
+        """Add what a quantised layer has beyond its parent.
+
+        Args:
+            quantizer: how it rounds.
+            bit_widths: its widths, shared with other layers; by default its own, in full precision.
+            index: its number among the layers that share the widths, which makes its noise independent of theirs.
+        """
         self.quantizer = quantizer
         self.bit_widths = BitWidths() if bit_widths is None else bit_widths
         if "running_range" not in self._buffers:
-            self.register_buffer("running_zero_point", torch.zeros_like(self.weight[:0]).sum())
-            self.register_buffer("running_range", torch.zeros_like(self.weight[:0]).sum())
+            self.register_buffer("running_zero_point", self.weight.new_zeros(()))
+            self.register_buffer("running_range", self.weight.new_zeros(()))
+        # A tensor, not a number: torch.compile would make a graph for each number.
+        stream = torch.tensor(noise.stream(index), device=self.weight.device)
+        self.register_buffer("noise_stream", stream, persistent=False)
 
     def quantize_input(self, x: Tensor) -> Tensor:
         """The rounded input, on the batch's own range in training and the running one in evaluation."""
@@ -59,7 +71,7 @@ class QuantizedLayer(nn.Module):
         widths = self.bit_widths
         if not widths.quantize_backward or not torch.is_grad_enabled():
             return y
-        seed = widths.next_seed() if widths.stochastic else None
+        seed = widths.seed + self.noise_stream if widths.stochastic else None
         return round_gradient(self.quantizer.gradient, y, widths.backward_levels, seed)
 
     @torch.no_grad()

@@ -12,6 +12,20 @@ from torch import Tensor
 # Odd multipliers of 32-bit integer hashes with good avalanche (lowbias32, and 2^32 divided by the golden ratio).
 _M1, _M2, _M3 = 0x7FEB352D, 0x846CA68B - 2**32, 0x9E3779B1 - 2**32
 
+# 2^64 divided by the golden ratio, odd: successive streams differ in all bits (a Weyl sequence).
+_STREAM_STRIDE = 0x9E3779B97F4A7C15
+
+
+def signed64(value: int) -> int:
+    """`value` modulo 2^64, as the signed integer that a torch tensor can hold."""
+    value &= 2**64 - 1
+    return value - 2**64 if value >> 63 else value
+
+
+def stream(index: int) -> int:
+    """What to add to a seed, modulo 2^64, so that it makes noise independent of that of other indices."""
+    return signed64(index * _STREAM_STRIDE)
+
 
 def memory_order(x: Tensor) -> Tensor:
     """`x` itself, or its view in memory order where it is channels-last, which elementwise code walks faster."""

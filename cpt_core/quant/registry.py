@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from cpt_core.quant import sbm
 
 
-class Quantizer(Protocol):
-    """How a scheme rounds. `levels` is 2^bits - 1 as a 0-d tensor; a module with these functions is a quantiser."""
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    """How a scheme rounds, as three functions of module level. `levels` is always 2^bits - 1 as a 0-d tensor."""
 
-    def weight(self, w: Tensor, levels: Tensor) -> Tensor:
-        """The rounded weight; output channels come first."""
-
-    def activation(self, x: Tensor, levels: Tensor, zero_point: Tensor, span: Tensor) -> Tensor:
-        """The rounded input of a layer, whose observed minimum and range are `zero_point` and `span`, both 0-d."""
-
-    def gradient(self, g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
-        """The rounded error at a layer's output; `rounding` is noise of U(-1/2, 1/2), or None for none."""
+    weight: Callable[[Tensor, Tensor], Tensor]
+    """(w, levels) -> the rounded weight; output channels come first."""
+    activation: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """(x, levels, zero_point, span) -> the rounded input of a layer, whose minimum and range are given, both 0-d."""
+    gradient: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    """(g, levels, rounding) -> the rounded error at a layer's output; `rounding` is noise of U(-1/2, 1/2), or None."""
 
 
-QUANTIZERS: dict[str, Quantizer] = {"sbm": sbm}
+QUANTIZERS = {"sbm": Quantizer(sbm.weight, sbm.activation, sbm.gradient)}
 BACKENDS = ("simulated",)
 
 
