@@ -55,7 +55,7 @@ class Bells:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(timeout=SOCKET_TIMEOUT + 1)
+        self._thread.join(timeout=0.5)
         self._redis.close()
 
     def ring(self, queue: str) -> None:

@@ -128,6 +128,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, ValueError):  # FastAPI's answer to a body that json.loads chokes on
+            message = f"the body is not valid JSON: {error.__cause__}"
+            fault = FieldProblem(pointer="", code="json_invalid", message=message)
+            return ApiError(422, "invalid_request", message, errors=[fault]).response()
         code = HTTPStatus(error.status_code).name.lower()
         return ApiError(error.status_code, code, str(error.detail), headers=error.headers).response()
 

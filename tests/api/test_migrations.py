@@ -1,0 +1,26 @@
+"""The migrations make exactly the tables that the code uses, on both databases, and can be taken back."""
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect
+
+import api.jobs.models  # noqa: F401
+from api.db import Base, make_engine
+from migrations import config, upgrade
+
+
+def test_the_migrated_schema_is_the_models_schema(database_url: str) -> None:
+    upgrade(database_url)
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_every_migration_can_be_taken_back(database_url: str) -> None:
+    upgrade(database_url)
+    command.downgrade(config(database_url), "base")
+    engine = make_engine(database_url)
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    engine.dispose()
