@@ -1,0 +1,44 @@
+# The commands a person needs. Everything is installed into .venv, with pip, at the versions of constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# One process per core, two at least; the tests that start a whole stack are the long ones.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
+
+.PHONY: help install demo up test lint format lock clean
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: .venv/installed ## make .venv and install everything
+
+demo: install ## train the bundled recipe on a stack of its own, live, in about a minute
+	@$(BIN)/cpt demo
+
+up: install ## keep a stack running at http://127.0.0.1:8000 until Ctrl-C
+	@$(BIN)/cpt up
+
+test: install ## run all tests, on real servers that the tests start themselves
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+lint: install ## check style, types and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: install ## write constraints.txt from what is installed
+	@{ echo '# Versions that the tests ran with. Make it anew: make lock'; \
+	   $(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(nvidia-|cuda-|triton|pip|setuptools)'; } > constraints.txt
+
+clean: ## remove .venv and what tools left behind
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
