@@ -61,7 +61,7 @@ def notable(event: Event) -> Text | None:
         case "state":
             line = text.state(str(fields.get("state", "")))
             why = fields.get("message") or fields.get("reason")
-            return line.append_text(text.user(f": {why}", "not bold")) if why else line
+            return line.append_text(text.user(f": {why.splitlines()[0]}", "not bold")) if why else line
         case "evaluation" if fields.get("accuracy") is not None:
             return Text(
                 f"accuracy {text.percent(fields['accuracy'])} at {text.bits(fields['bits'])}, step {fields['step']:,}"
