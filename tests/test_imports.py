@@ -1,0 +1,27 @@
+"""Each part loads only what its own extra installs, and what answers quickly never loads torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+SERVER = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "psycopg"}
+QUEUE = {"celery", "redis"}
+TRAINING = {"torch", "torchvision", "numpy", "sklearn", "safetensors", "fsspec"}
+
+
+@pytest.mark.parametrize(
+    ("module", "foreign"),
+    [
+        ("api.app", TRAINING | {"worker", "cpt_client", "httpx"}),
+        ("cpt_client.cli.app", SERVER | QUEUE | TRAINING),
+        ("cpt_client.client", SERVER | QUEUE | TRAINING),
+        ("cpt_core.spec", SERVER | QUEUE | TRAINING | {"httpx"}),
+        ("worker.app", SERVER | {"torch", "torchvision", "sklearn", "api", "cpt_client"}),
+    ],
+)
+def test_a_part_does_not_load(module: str, foreign: set[str]) -> None:
+    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert module.partition(".")[0] in loaded
+    assert not foreign & set(loaded)
