@@ -56,6 +56,11 @@ class Manifest(BaseModel):
     """All other files of the folder."""
 
 
+def folder_of(folder: str, step: int) -> str:
+    """Where below `folder` the checkpoint after `step` steps lies; sorts by step."""
+    return f"{folder}/step-{step:08d}"
+
+
 def publish(
     storage: str, folder: str, *, step: int, world_size: int, spec: JobSpec, files: dict[str, bytes]
 ) -> events.Checkpoint:
@@ -72,7 +77,7 @@ def publish(
     }
     manifest = Manifest(step=step, world_size=world_size, spec=spec, files=entries)
     manifest_bytes = manifest.model_dump_json(indent=1).encode()
-    path = f"{folder}/step-{step:08d}"
+    path = folder_of(folder, step)
     try:
         filesystem, target = _locate(storage, path)
         write = _write_local_folder if isinstance(filesystem, LocalFileSystem) else _write_objects

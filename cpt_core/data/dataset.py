@@ -52,8 +52,8 @@ class Dataset:
         return Dataset(self.source, self.classes, self.train.to(device), self.test.to(device), self.normalize)
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What a network takes: float32, shape (B, 3, 32, 32); a single channel is repeated."""
-        return self.normalize(images).expand(-1, 3, -1, -1)
+        """What a network takes: float32, channels last, shape (B, 3, 32, 32); a single channel is repeated."""
+        return self.normalize(images).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def standardize(images: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,43 @@
+"""One rank: `python -m cpt_core.train RUN.json`, started by torchrun, by `cpt_core.launch`, or alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from cpt_core.launch import LAUNCHER_PID
+from cpt_core.process import die_with_parent
+from cpt_core.run import Run
+
+
+def main() -> int:
+    """Train the run in the file that is the only argument. The exit code is 0 if it succeeded or was asked to stop."""
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m cpt_core.train RUN.json")
+    run = Run.model_validate_json(Path(sys.argv[1]).read_bytes())
+    if LAUNCHER_PID in os.environ:
+        die_with_parent(int(os.environ[LAUNCHER_PID]))
+    elif "RANK" in os.environ:  # under torchrun itself
+        die_with_parent(os.getppid())
+    # A thread that spins at a barrier holds up the one it waits for: on a busy machine steps took ten times longer.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    # Imported here: importing torch takes seconds, and OpenMP reads its settings then.
+    import torch
+
+    from cpt_core.train.attempt import StopRequest, attempt
+    from cpt_core.train.ranks import threads_per_rank
+    from cpt_core.train.recorder import Recorder, ignore
+
+    torch.set_num_threads(run.threads or threads_per_rank())
+    emit = Recorder(run.events) if os.environ.get("RANK", "0") == "0" else ignore
+    code = attempt(run, emit, StopRequest())
+    if code != 0:
+        sys.stderr.flush()
+        os._exit(code)  # the destructors of a broken process group may wait for ranks that are gone
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,288 @@
+"""The training loop of one rank."""
+
+from __future__ import annotations
+
+import math
+import platform
+import statistics
+import time
+from array import array
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
+
+from cpt_core import cost, data, energy
+from cpt_core.checkpoint.files import folder_of
+from cpt_core.checkpoint.state import load, save
+from cpt_core.events import Checkpoint, Evaluation, Finished, Result, Started, StepDone
+from cpt_core.lifecycle import Reason
+from cpt_core.models import create_model
+from cpt_core.quant import quantize_model
+from cpt_core.run import Run
+from cpt_core.seeding import derive
+from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
+from cpt_core.train.errors import DivergedError, SpecError
+from cpt_core.train.evaluation import evaluate
+from cpt_core.train.optimizer import learning_rate, make_optimizer, restore, state_tensors
+from cpt_core.train.ranks import Ranks
+from cpt_core.train.recorder import Emit
+from cpt_core.train.spent import Spent
+
+INPUT_SHAPE = (3, 32, 32)
+
+
+class Trainer:
+    """Everything a rank trains with, made ready by the constructor."""
+
+    def __init__(self, run: Run, ranks: Ranks, emit: Emit, stop_requested: Callable[[], bool]) -> None:
+        """Load the data, build the model, and load the state to resume from.
+
+        Args:
+            run: what to train.
+            ranks: this rank and the others.
+            emit: takes the events; every rank calls it, rank 0's are the run's.
+            stop_requested: asked once a step; if any rank's says yes, all stop after that step.
+
+        Raises:
+            SpecError: this spec cannot be trained here, or cannot go on from that checkpoint.
+            DataError: the dataset is missing, corrupt or too small.
+            CheckpointError: the state to resume from cannot be read.
+        """
+        self.run, self.spec, self.ranks = run, run.spec, ranks
+        self.emit, self.stop_requested = emit, stop_requested
+        spec, training, precision = run.spec, run.spec.training, run.spec.precision
+        if ranks.world_size != spec.resources.devices:
+            raise SpecError(f"resources.devices is {spec.resources.devices}, but {ranks.world_size} rank(s) are here.")
+        self.steps = training.steps
+        self.schedule = precision.forward_schedule(self.steps)
+        self.evaluation_bits = spec.evaluation.bits or precision.max_bits
+        if self.evaluation_bits != precision.max_bits == 32:
+            raise SpecError("evaluation.bits must be 32: training in full precision keeps no ranges to quantise with.")
+
+        with ranks.rank_0_first():  # which may have to fetch it
+            self.dataset = data.load(spec.dataset, run.data_root).to(ranks.device)
+        self.batches = data.TrainingBatches(
+            self.dataset,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            augment=spec.dataset.augment,
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+        )
+        torch.manual_seed(derive(training.seed, "initial weights"))
+        self.model = create_model(spec.model.name, num_classes=self.dataset.classes).to(ranks.device)
+        self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
+        self.profile = cost.profile(self.model, INPUT_SHAPE)
+        self.precision = quantize_model(self.model, quantizer=precision.quantizer, backend=precision.backend)
+        self.optimizer = make_optimizer(spec.optimizer, self.model)
+        # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
+        self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        self._settle_buckets()
+        self.first_step = 0 if run.resume is None else self._resume(run.resume)
+        self.spent = Spent(self.profile, training.batch_size, precision.gradient_bits)
+        self.spent.add_all(self.schedule, self.first_step)
+        self.rates = array("d")
+        kind: Literal["cpu", "cuda"] = "cuda" if ranks.device.type == "cuda" else "cpu"
+        self.meter = energy.open_meter(kind, devices=range(ranks.world_size))
+
+    def train(self) -> Finished:
+        """Train to the last step, or until asked to stop, and say how it ended.
+
+        Raises:
+            DivergedError: NaN or infinity in training or evaluation.
+            CheckpointError: the storage cannot be written.
+        """
+        self._emit_started()
+        evaluation, saved = None, self.run.resume.path if self.run.resume else ""
+        for step in range(self.first_step, self.steps):
+            stop = self.step(step)
+            done = step + 1
+            last = done == self.steps
+            if last or _due(done, self.spec.evaluation.every_steps):
+                evaluation = self.evaluate(done)
+                self.emit(evaluation)
+            if last or stop or _due(done, self.spec.checkpoint.every_steps):
+                saved = self.save(done)
+            if stop and not last:
+                message = f"Stopped on request after {done} of {self.steps} steps; a checkpoint was made."
+                return Finished(outcome="preempted", reason=Reason.PREEMPTED, message=message)
+        # An attempt that was lost after its final checkpoint has recorded its evaluation: it is only needed again.
+        return self._succeeded(evaluation or self.evaluate(self.steps), saved)
+
+    def step(self, step: int) -> bool:
+        """One optimiser step, from top to bottom. Returns whether the ranks agreed to stop after it."""
+        began = time.perf_counter()
+        spec, batch_size = self.spec, self.spec.training.batch_size
+        lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, step, self.steps)
+        self.precision.set(self.schedule.bits(step), spec.precision.gradient_bits)
+        noise = derive(spec.training.seed, "noise", step, self.ranks.rank)
+        torch.manual_seed(noise)
+        self.precision.reseed(noise)
+
+        inputs, labels = self.batches(step)
+        self.optimizer.zero_grad()
+        logits = self.ddp(inputs)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]  # meanwhile DDP averages the gradients over the ranks
+
+        # All that the ranks tell each other besides gradients, in one message: it settles for all of them whether the
+        # step is sound and whether it is the last, and that they are at the same step and bits.
+        mark = step * 4096 + self.precision.forward_bits * 64 + self.precision.backward_bits
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        correct = (logits.detach().argmax(1) == labels).sum()
+        loss_sum, correct_sum, norm, stops, marks = self.ranks.sum(
+            [loss.detach() * len(labels), correct, get_total_norm(gradients), self.stop_requested(), mark]
+        )
+        if marks != mark * self.ranks.world_size:
+            raise RuntimeError(f"the ranks are at different steps or bit widths; rank {self.ranks.rank} is at {step}")
+        if not math.isfinite(loss_sum + norm):
+            raise DivergedError(self._divergence(step, "gradient" if math.isfinite(loss_sum) else "loss"))
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+
+        self.spent.add(self.precision.forward_bits)
+        self.rates.append(batch_size / (time.perf_counter() - began))
+        self.emit(
+            StepDone(
+                step=step,
+                epoch=self.batches.position(step)[0],
+                forward_bits=self.precision.forward_bits,
+                backward_bits=self.precision.backward_bits,
+                loss=loss_sum / batch_size,
+                accuracy=correct_sum / batch_size,
+                lr=lr,
+                samples_per_second=self.rates[-1],
+                gbitops=self.spent.gbitops,
+                modelled_joules=self.spent.modelled_joules,
+                energy_joules=self.meter.joules(),
+            )
+        )
+        return stops > 0
+
+    def evaluate(self, done: int) -> Evaluation:
+        """Quality after `done` steps."""
+        return evaluate(
+            self.model,
+            self.precision,
+            self.dataset,
+            self.ranks,
+            step=done,
+            bits=self.evaluation_bits,
+            batch_size=self.spec.evaluation.batch_size,
+        )
+
+    def save(self, done: int) -> str:
+        """Make a checkpoint after `done` steps. Returns its folder, relative to the storage root."""
+        buffers = persistent_buffers(self.model)
+        packed = self.ranks.gather(pack(buffers))
+        if self.ranks.rank == 0:  # alone touches the storage, so that it alone can fail at it
+            self.emit(
+                save(
+                    self.run.storage,
+                    self.run.checkpoints,
+                    step=done,
+                    spec=self.spec,
+                    model=self.model.state_dict(),
+                    optimizer=state_tensors(self.optimizer, self.model),
+                    ranks=[unpack(other, buffers) for other in packed[1:]],
+                )
+            )
+        return folder_of(self.run.checkpoints, done)
+
+    def _settle_buckets(self) -> None:
+        """Let DDP order its gradient buckets, which it does after its first backward pass, and change nothing else.
+
+        The order decides in which order three ranks or more are summed. A run would begin with another one than it
+        goes on with, and so would a resumed run, but at another step.
+        """
+        with buffers_kept(self.model):
+            inputs, labels = self.batches(0)
+            F.cross_entropy(self.ddp(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.zero_grad()
+
+    def _resume(self, registered: Checkpoint) -> int:
+        """Load a checkpoint. Returns the steps it has completed."""
+        state = load(self.run.storage, registered, rank=self.ranks.rank)
+        manifest = state.manifest
+        if manifest.world_size != self.ranks.world_size:
+            raise SpecError(
+                f"{registered.path} was made by {manifest.world_size} rank(s) and can only be resumed by as many, "
+                f"not by {self.ranks.world_size}: set resources.devices to {manifest.world_size}."
+            )
+        for part in ("model", "dataset", "precision", "optimizer", "lr_schedule", "training"):
+            if getattr(manifest.spec, part) != getattr(self.spec, part):
+                raise SpecError(
+                    f"{registered.path} was made with another {part}, and resuming must equal an unbroken run: "
+                    f"set {part} as it is in the checkpoint's manifest, or start anew."
+                )
+        self.model.load_state_dict(state.model)
+        if self.ranks.rank > 0:
+            overwrite(persistent_buffers(self.model), state.buffers)
+        restore(self.optimizer, self.model, state.optimizer)
+        return manifest.step
+
+    def _divergence(self, step: int, what: str) -> str:
+        """What to say about NaN or infinity at `step`; any rank may have met it."""
+        name = torch.zeros(256, dtype=torch.uint8, device=self.ranks.device)
+        seen = (self.precision.first_nonfinite() or "").encode()[: len(name)]
+        name[: len(seen)] = torch.tensor(list(seen), dtype=torch.uint8)
+        names = [bytes(other.tolist()).rstrip(b"\0").decode() for other in self.ranks.gather(name)]
+        bits = self.precision.forward_bits
+        if any(names):
+            where = f", first in layer {next(filter(None, names))}"
+        else:  # full precision observes no layers
+            where = "" if bits == 32 else f", first after layer {self.precision.layers[-1]}"
+        return (
+            f"Training diverged: the {what} of step {step}, at {bits} bits, is not finite{where}. "
+            "Lower optimizer.lr, or raise precision.min_bits or precision.gradient_bits."
+        )
+
+    def _emit_started(self) -> None:
+        device = self.ranks.device
+        self.emit(
+            Started(
+                resume_step=self.first_step,
+                steps=self.steps,
+                world_size=self.ranks.world_size,
+                device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
+                parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+                macs=self.profile.macs,
+                energy=self.meter.source,
+                environment={
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "cpt-service": version("cpt-service"),
+                },
+            )
+        )
+
+    def _succeeded(self, evaluation: Evaluation, saved: str) -> Finished:
+        spec, precision = self.spec, self.spec.precision
+        samples = self.steps * spec.training.batch_size
+        result = Result(
+            accuracy=evaluation.accuracy,
+            loss=evaluation.loss,
+            bits=evaluation.bits,
+            steps=self.steps,
+            samples=samples,
+            gbitops=self.spent.gbitops,
+            gbitops_static=cost.step_gbitops(self.profile.macs, samples, precision.max_bits, precision.gradient_bits),
+            gbitops_fp32=cost.step_gbitops(self.profile.macs, samples, 32, 32),
+            modelled_joules=self.spent.modelled_joules,
+            energy_joules=self.meter.joules(),
+            samples_per_second=statistics.median(self.rates) if self.rates else 0.0,
+            checkpoint=saved,
+        )
+        message = f"Trained {self.steps} steps: {evaluation.accuracy:.2%} of {evaluation.samples} test samples right."
+        return Finished(outcome="succeeded", reason=Reason.COMPLETED, message=message, result=result)
+
+
+def _due(done: int, every: int | None) -> bool:
+    return every is not None and done % every == 0
