@@ -32,12 +32,12 @@ def main() -> int:
 
     torch.set_num_threads(run.threads or threads_per_rank())
     emit = Recorder(run.events) if os.environ.get("RANK", "0") == "0" else ignore
-    code = attempt(run, emit, StopRequest())
-    if code != 0:
-        sys.stderr.flush()
-        os._exit(code)  # the destructors of a broken process group may wait for ranks that are gone
-    return 0
+    return attempt(run, emit, StopRequest())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The destructors of a broken process group may wait for ranks that are gone, and torch's take half a second.
+    os._exit(code)

@@ -26,13 +26,13 @@ def _one_thread():
 
 
 def make_spec(**parts):
-    """Eight steps of 8 samples, two precision cycles, a checkpoint after every third step."""
+    """Eight steps of 8 of the 64 images in `small`, two precision cycles, a checkpoint after every third step."""
     document = {
         "model": {"name": "resnet8"},
-        "dataset": {"name": "digits"},
+        "dataset": {"name": "idx", "path": "small"},
         "precision": {"schedule": "cosine", "min_bits": 3, "max_bits": 8, "cycles": 2},
         "training": {"steps": 8, "batch_size": 8},
-        "evaluation": {"batch_size": 180},
+        "evaluation": {"batch_size": 16},
         "checkpoint": {"every_steps": 3},
     }
     return JobSpec.model_validate(document | parts)
@@ -44,7 +44,7 @@ class Here:
     def __init__(self, folder: Path):
         self.folder = folder
         self.data_root = folder / "data"
-        self.data_root.mkdir()
+        write_idx_dataset(self.data_root / "small")
         self.storage = str(folder / "storage")
 
     def run(self, spec, *, name="run", resume=None):
@@ -87,7 +87,7 @@ class Launched:
     """A run under the launcher, in processes of its own."""
 
     def __init__(self, folder: Path, spec: JobSpec, *, storage: Path, name: str, resume=None):
-        folder.mkdir()
+        write_idx_dataset(folder / "small")
         self.events_file, self.logs = folder / "events.jsonl", folder / "logs"
         run = Run(
             spec=spec,
@@ -121,7 +121,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
-def write_idx_dataset(folder: Path, *, images=32, side=28, classes=4, suffix="") -> None:
+def write_idx_dataset(folder: Path, *, images=64, side=28, classes=10, suffix="") -> None:
     """A dataset of noise in the four files of MNIST; the test split has half as many images."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.RandomState(0)

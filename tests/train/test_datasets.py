@@ -60,12 +60,12 @@ def _damage(path, change):
         pytest.param(lambda p: _damage(p, lambda b: b[:2] + b"\x0d" + b[3:]), "no idx file", id="floats"),
         pytest.param(lambda p: _damage(p, lambda b: b[:3] + b"\x01" + b[4:]), "no idx file", id="labels for images"),
         pytest.param(lambda p: _damage(p, lambda b: b[:9]), "ends within its header", id="short header"),
-        pytest.param(lambda p: _damage(p, lambda b: b[:-1]), "instead of 25088 values", id="truncated"),
-        pytest.param(lambda p: _damage(p, lambda b: b + b"\0"), "more than 25088 values", id="too long"),
+        pytest.param(lambda p: _damage(p, lambda b: b[:-1]), "instead of 50176 values", id="truncated"),
+        pytest.param(lambda p: _damage(p, lambda b: b + b"\0"), "more than 50176 values", id="too long"),
         pytest.param(lambda p: _damage(p, lambda b: b[:4] + bytes(12)), "holds 0 values", id="no images"),
         pytest.param(lambda p: _damage(p, lambda b: b[:4] + b"\xff" * 12), "can be read", id="absurd size"),
-        pytest.param(lambda p: write_idx(p, np.zeros((32, 33, 20))), "33x20 pixels", id="too large"),
-        pytest.param(lambda p: write_idx(p, np.zeros((31, 28, 28))), "32 labels", id="too few images"),
+        pytest.param(lambda p: write_idx(p, np.zeros((64, 33, 20))), "33x20 pixels", id="too large"),
+        pytest.param(lambda p: write_idx(p, np.zeros((63, 28, 28))), "64 labels", id="too few images"),
     ],
 )
 def test_a_damaged_idx_file_is_refused_by_name(tmp_path, damage, words):
@@ -95,7 +95,7 @@ def test_a_damaged_gzip_file_is_refused_by_name(tmp_path, damage):
 
 def test_test_labels_that_training_never_saw_are_refused(tmp_path):
     write_idx_dataset(tmp_path / "mnist", classes=4)
-    write_idx(tmp_path / "mnist" / "t10k-labels-idx1-ubyte", np.full(16, 9))
+    write_idx(tmp_path / "mnist" / "t10k-labels-idx1-ubyte", np.full(32, 9))
     with pytest.raises(DataError, match="do not belong together"):
         load(IDX, tmp_path)
 

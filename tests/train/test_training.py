@@ -22,7 +22,7 @@ def of(kind, events):
 
 
 def test_a_run_starts_steps_evaluates_saves_and_finishes_in_this_order(here):
-    code, events = here.train(make_spec(evaluation={"every_steps": 4, "batch_size": 180}))
+    code, events = here.train(make_spec(evaluation={"every_steps": 4}))
     assert [event.type for event in events] == [
         "started",
         *["step"] * 3,
@@ -83,7 +83,8 @@ def test_full_precision_is_reported_and_costed_as_such(here):
 
 
 def test_training_learns(here):
-    spec = make_spec(training={"steps": 60, "batch_size": 32}, lr_schedule={"name": "cosine"}, checkpoint={})
+    training = {"steps": 60, "batch_size": 32}
+    spec = make_spec(dataset={"name": "digits"}, training=training, lr_schedule={"name": "cosine"}, checkpoint={})
     _code, events = here.train(spec)
     steps, end = of(StepDone, events), only_end(events)
     assert math.fsum(event.loss for event in steps[-5:]) < 0.6 * math.fsum(event.loss for event in steps[:5])
@@ -94,23 +95,23 @@ def test_training_learns(here):
 
 @pytest.mark.parametrize(("wanted", "used"), [(None, 8), (4, 4), (32, 32)])
 def test_evaluation_is_at_the_bits_asked_for_by_default_the_highest(here, wanted, used):
-    evaluation = {"bits": wanted, "batch_size": 180}
+    evaluation = {"bits": wanted}
     _code, events = here.train(make_spec(evaluation=evaluation, training={"steps": 2, "batch_size": 8}))
     (evaluated,) = of(Evaluation, events)
-    assert (evaluated.bits, evaluated.samples) == (used, 360)
+    assert (evaluated.bits, evaluated.samples) == (used, 32)
     assert only_end(events).result.bits == used
 
 
 def test_evaluating_changes_nothing_in_training(here):
     def losses(**evaluation):
-        spec = make_spec(evaluation={"batch_size": 180, **evaluation})
+        spec = make_spec(evaluation=evaluation)
         return [event.loss for event in of(StepDone, here.train(spec)[1])]
 
     assert losses() == losses(every_steps=1)
 
 
 def test_the_batch_size_of_evaluation_changes_nothing(here):
-    results = [of(Evaluation, here.train(make_spec(evaluation={"batch_size": size}))[1])[-1] for size in (500, 77)]
+    results = [of(Evaluation, here.train(make_spec(evaluation={"batch_size": size}))[1])[-1] for size in (500, 7)]
     assert results[0].accuracy == results[1].accuracy
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-5)
 
@@ -172,9 +173,7 @@ def test_a_divergence_names_the_first_layer_that_met_nan_or_infinity(here):
     with here.trainer(make_spec()) as trainer:
         weight = trainer.model.get_parameter("layer2.0.conv1.weight")
         weight.data[0, 0, 0, 0] = math.inf
-        with pytest.raises(
-            DivergedError, match=r"step 0, at 3 bits, .* first in layer layer2\.0\.conv1\."
-        ):
+        with pytest.raises(DivergedError, match=r"step 0, at 3 bits, .* first in layer layer2\.0\.conv1\."):
             trainer.step(0)
 
 
@@ -194,19 +193,17 @@ def test_a_missing_dataset_is_a_data_error(here):
 
 
 def test_a_batch_larger_than_the_dataset_is_a_data_error(here):
-    write_idx_dataset(here.data_root / "small", images=4)
-    reason, message = failure(here, make_spec(dataset={"name": "idx", "path": "small"}))
+    write_idx_dataset(here.data_root / "tiny", images=4)
+    reason, message = failure(here, make_spec(dataset={"name": "idx", "path": "tiny"}))
     assert reason == "data_error"
-    assert "8 samples is larger than the training split of small, which has 4" in message
+    assert "8 samples is larger than the training split of tiny, which has 4" in message
 
 
-def test_idx_files_train(here):
-    write_idx_dataset(here.data_root / "small", images=32, classes=4, suffix=".gz")
-    dataset = {"name": "idx", "path": "small", "augment": "crop_flip"}
-    code, events = here.train(make_spec(dataset=dataset, training={"steps": 6, "batch_size": 8}))
-    assert code == 0
-    assert [event.epoch for event in of(StepDone, events)] == [0, 0, 0, 0, 1, 1]
-    assert of(Evaluation, events)[0].samples == 16
+def test_an_epoch_ends_with_its_last_complete_batch(here):
+    write_idx_dataset(here.data_root / "gzipped", images=20, suffix=".gz")
+    dataset = {"name": "idx", "path": "gzipped", "augment": "crop_flip"}
+    _code, events = here.train(make_spec(dataset=dataset))
+    assert [event.epoch for event in of(StepDone, events)] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_a_storage_that_cannot_be_written_is_a_storage_error(here):
