@@ -6,7 +6,16 @@ for step in range(steps):
     ...forward, backward, optimiser step
 """
 
+from cpt_core.quant.attention import QuantMultiheadAttention
 from cpt_core.quant.convert import PrecisionState, quantize_model
 from cpt_core.quant.layers import QuantConv2d, QuantLinear
+from cpt_core.quant.lstm import QuantLSTM
 
-__all__ = ["PrecisionState", "QuantConv2d", "QuantLinear", "quantize_model"]
+__all__ = [
+    "PrecisionState",
+    "QuantConv2d",
+    "QuantLSTM",
+    "QuantLinear",
+    "QuantMultiheadAttention",
+    "quantize_model",
+]

@@ -20,6 +20,11 @@ def levels(bits: int) -> int:
     return (1 << bits) - 1
 
 
+def levels_tensor(bits: int, like: Tensor) -> Tensor:
+    """`levels` as a 0-d tensor on the device of `like`."""
+    return torch.tensor(levels(bits), dtype=torch.int32, device=like.device)
+
+
 class BitWidths(nn.Module):
     """Levels of the forward and the backward pass and the seed of the stochastic rounding.
 

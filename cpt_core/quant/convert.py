@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import cast
 
@@ -10,20 +10,33 @@ import torch
 from torch import nn
 
 from cpt_core.quant import noise
-from cpt_core.quant.bit_widths import BitWidths
+from cpt_core.quant.attention import QuantMultiheadAttention, use_slow_paths
+from cpt_core.quant.bit_widths import FULL_PRECISION, BitWidths
 from cpt_core.quant.layers import QuantConv2d, QuantizedLayer, QuantLinear
-from cpt_core.quant.registry import Quantizer, check_backend, find_quantizer
+from cpt_core.quant.lstm import QuantLSTM
+from cpt_core.quant.registry import check_backend, find_quantizer
 
-QUANTIZED_CLASS: dict[type[nn.Module], type[QuantizedLayer]] = {nn.Conv2d: QuantConv2d, nn.Linear: QuantLinear}
+QUANTIZED_CLASS: dict[type[nn.Module], type[QuantizedLayer]] = {
+    nn.Conv2d: QuantConv2d,
+    nn.Linear: QuantLinear,
+    nn.LSTM: QuantLSTM,
+    nn.MultiheadAttention: QuantMultiheadAttention,
+}
 """What each torch layer becomes. Subclasses are left alone: their forward pass may do more."""
+
+Widths = tuple[int, int]
+"""Forward and backward bits."""
 
 
 class PrecisionState:
     """The precision of a quantised model. Starts in full precision; change it between optimiser steps only."""
 
-    def __init__(self, layers: dict[str, QuantizedLayer], bit_widths: BitWidths) -> None:
+    def __init__(
+        self, layers: dict[str, QuantizedLayer], bit_widths: BitWidths, fixed: dict[Widths, BitWidths]
+    ) -> None:
         self._layers = layers
         self._bit_widths = bit_widths
+        self._fixed = fixed
         self.forward_bits = 32
         """Bit width of weights and activations; 32 is full precision."""
         self.backward_bits = 32
@@ -39,15 +52,18 @@ class PrecisionState:
 
         Args:
             forward_bits: of weights and activations, 2 to 16; 0 or 32 is full precision, and then nothing at all is
-                quantised, gradients included.
+                quantised, gradients and layers of fixed widths included.
             backward_bits: of the errors, 2 to 16; 0 or 32 leaves them alone.
 
         Raises:
             ValueError: another number.
         """
         self._bit_widths.set(forward_bits, backward_bits)
-        self.forward_bits = forward_bits or 32
-        self.backward_bits = backward_bits or 32 if self.forward_bits != 32 else 32
+        full_precision = forward_bits in FULL_PRECISION
+        for widths, shared in self._fixed.items():
+            shared.set(*(32, 32) if full_precision else widths)
+        self.forward_bits = 32 if full_precision else forward_bits
+        self.backward_bits = 32 if full_precision or backward_bits in FULL_PRECISION else backward_bits
 
     def reseed(self, seed: int) -> None:
         """Make the noise of the stochastic rounding a function of `seed` (any 64 bits) until the next call.
@@ -55,23 +71,23 @@ class PrecisionState:
         Call it before each forward and backward pass, with a hash of (seed, step, rank, ...): a layer's noise is the
         same in each pass until then, and a resumed run needs no generator state.
         """
-        self._bit_widths.seed.fill_(noise.signed64(seed))
+        for shared in (self._bit_widths, *self._fixed.values()):
+            shared.seed.fill_(noise.signed64(seed))
 
     def first_nonfinite(self) -> str | None:
         """Name of the first layer whose input's range, or weight, was NaN or infinite; None while all is well.
 
         An input is observed in quantised training steps only, and what was seen once stays in the running range.
-        Reads one number from the device; weights are looked at only when there is something to find.
+        Reads one number per layer from the device, in one go; weights only when there is something to find.
         """
-        ranges = [layer.running_zero_point + layer.running_range for layer in self._layers.values()]
-        finite = torch.stack(ranges).isfinite().tolist()
+        finite = torch.stack([layer.observed().isfinite().all() for layer in self._layers.values()]).tolist()
         if all(finite):
             return None
         # A layer's broken weight shows first in the input of the layer after it.
         return next(
             name
             for (name, layer), input_finite in zip(self._layers.items(), finite, strict=True)
-            if not input_finite or not bool(layer.weight.isfinite().all())
+            if not input_finite or not all(bool(weight.isfinite().all()) for weight in layer.quantized_weights())
         )
 
 
@@ -81,21 +97,25 @@ def quantize_model(
     quantizer: str = "sbm",
     backend: str = "simulated",
     skip: Collection[str] | None = None,
+    fixed: Mapping[str, Widths] | None = None,
     stochastic: bool = True,
     generator: torch.Generator | None = None,
 ) -> PrecisionState:
-    """Quantise the convolutions and linear layers of `model`, in place.
+    """Quantise the Conv2d, Linear, LSTM and MultiheadAttention layers of `model`, in place.
 
     Modules change their class; they, their parameters and all names stay the same objects. Buffers of running ranges
-    join the state dict. Under DDP use `broadcast_buffers=False`, or rank 0's ranges and noise overwrite the others'.
+    join the state dict. Embeddings, norms and subclasses of these layers are left alone. Under DDP use
+    `broadcast_buffers=False`, or rank 0's ranges and noise overwrite the others'.
 
     Args:
         model: any module. Layers that are quantised already join the returned state.
         quantizer: name of the scheme.
         backend: how quantised products are computed: "simulated", in the model's own floating point.
-        skip: names, or patterns such as "*.downsample.*", of layers to leave in full precision; by default the last
-            linear layer.
-        stochastic: round gradients stochastically, as training needs; rounding to nearest is for comparisons.
+        skip: names, or patterns such as "*.downsample", of layers to leave in full precision. By default what the model
+            says in `full_precision_layers`, else the last linear layer, and the first layer where the scheme has it so.
+        fixed: names or patterns of layers whose widths never change, with their forward and backward bits. By default
+            what the model says in `fixed_precision_layers`, else none.
+        stochastic: False rounds gradients to nearest, for comparisons only: it spoils training.
         generator: where the first seed of the noise is drawn from; torch's global generator by default.
 
     Raises:
@@ -103,37 +123,47 @@ def quantize_model(
     """
     scheme = find_quantizer(quantizer)
     check_backend(backend)
-    candidates = {
+    layers = {
         name: module
         for name, module in model.named_modules()
         if type(module) in QUANTIZED_CLASS or isinstance(module, QuantizedLayer)
     }
-    chosen = _without_skipped(candidates, skip)
+    if skip is None:
+        skip = _default_skip(model, layers, first_layer=scheme.first_layer)
+    if fixed is None:
+        fixed = cast(Mapping[str, Widths], getattr(model, "fixed_precision_layers", {}))
+    for pattern in (*skip, *fixed):
+        if not any(fnmatchcase(name, pattern) for name in layers):
+            raise ValueError(f"no layer that can be quantised is called {pattern!r}")
+    chosen = {name: layer for name, layer in layers.items() if not any(fnmatchcase(name, p) for p in skip)}
     if not chosen:
-        raise ValueError("the model has no layer to quantise: no convolution or linear layer but those skipped")
-    bit_widths = BitWidths(stochastic=stochastic).to(next(model.parameters()).device)
-    layers = {name: _quantize(module, scheme, bit_widths, index) for index, (name, module) in enumerate(chosen.items())}
-    state = PrecisionState(layers, bit_widths)
+        raise ValueError("the model has no layer to quantise but those skipped")
+    device = next(model.parameters()).device
+    shared: dict[Widths | None, BitWidths] = {
+        widths: BitWidths(stochastic=stochastic and scheme.stochastic_gradient).to(device)
+        for widths in (None, *fixed.values())
+    }
+    quantized = {}
+    for index, (name, module) in enumerate(chosen.items()):
+        layer = _with_quantized_class(module)
+        widths = next((fixed[pattern] for pattern in fixed if fnmatchcase(name, pattern)), None)
+        layer.init_quantization(scheme, shared[widths], index)
+        quantized[name] = layer
+    use_slow_paths(model)
+    state = PrecisionState(quantized, shared[None], {widths: shared[widths] for widths in shared if widths})
     state.reseed(int(torch.randint(2**63 - 1, (), generator=generator)))
     return state
 
 
-def _without_skipped(candidates: dict[str, nn.Module], skip: Collection[str] | None) -> dict[str, nn.Module]:
+def _default_skip(model: nn.Module, layers: dict[str, nn.Module], *, first_layer: bool) -> list[str]:
+    skip = getattr(model, "full_precision_layers", None)
     if skip is None:
-        linear = [name for name, module in candidates.items() if isinstance(module, nn.Linear)]
-        return {name: module for name, module in candidates.items() if name not in linear[-1:]}
-    for pattern in skip:
-        if not any(fnmatchcase(name, pattern) for name in candidates):
-            raise ValueError(f"skip: no convolution or linear layer is called {pattern!r}")
-    return {
-        name: module for name, module in candidates.items() if not any(fnmatchcase(name, pattern) for pattern in skip)
-    }
+        skip = [name for name, module in layers.items() if isinstance(module, nn.Linear)][-1:]
+    return [*skip, *([] if first_layer else list(layers)[:1])]
 
 
-def _quantize(module: nn.Module, quantizer: Quantizer, bit_widths: BitWidths, index: int) -> QuantizedLayer:
+def _with_quantized_class(module: nn.Module) -> QuantizedLayer:
     if not isinstance(module, QuantizedLayer):
         # Not a new module in its place: hooks, tied modules and a layer that is the whole model keep working.
         module.__class__ = QUANTIZED_CLASS[type(module)]
-    layer = cast(QuantizedLayer, module)
-    layer.init_quantization(quantizer, bit_widths, index)
-    return layer
+    return cast(QuantizedLayer, module)

@@ -6,6 +6,7 @@ enters no product, stays in full precision. What is kept for the backward pass a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from cpt_core.quant import noise, sbm
 from cpt_core.quant.bit_widths import BitWidths
-from cpt_core.quant.registry import QUANTIZERS, Quantizer
-from cpt_core.quant.straight_through import round_gradient, straight_through
+from cpt_core.quant.quantizer import Quantizer
+from cpt_core.quant.straight_through import round_gradient
 
 MOMENTUM = 0.9
 """Of the running range."""
@@ -24,61 +25,76 @@ MOMENTUM = 0.9
 class QuantizedLayer(nn.Module):
     """What the quantised layers have in common. In full precision they are their torch parents.
 
-    `running_zero_point` and `running_range` (0-d, saved in the state dict) are moving averages, from 0 and without bias
-    correction, of the minimum and the range of the input over the training batches of all bit widths; evaluation uses
-    them, training the batch's own. An empty batch is not observed.
+    For each of its quantised inputs a layer has `running_zero_point` and `running_range` (0-d, in the state dict):
+    moving averages, from 0 and without bias correction, of the minimum and the range of the input over the training
+    batches of all bit widths. Evaluation uses them, training the batch's own. An empty batch is not observed.
     """
 
-    weight: Tensor
-    running_zero_point: Tensor
-    running_range: Tensor
     noise_stream: Tensor
     bit_widths: BitWidths
     quantizer: Quantizer
 
+    def quantized_inputs(self) -> Sequence[str]:
+        """What follows `running_range` in the names of the buffers, one for each quantised input."""
+        return ("",)
+
+    def quantized_weights(self) -> Sequence[Tensor]:
+        """The parameters that are rounded."""
+        return [self.get_parameter("weight")]
+
     def init_quantization(
-        self, quantizer: Quantizer = QUANTIZERS["sbm"], bit_widths: BitWidths | None = None, index: int = 0
+        self, quantizer: Quantizer = sbm.QUANTIZER, bit_widths: BitWidths | None = None, index: int = 0
     ) -> None:
         """Add what a quantised layer has beyond its parent.
 
         Args:
             quantizer: how it rounds.
             bit_widths: its widths, shared with other layers; by default its own, in full precision.
-            index: its number among the layers that share the widths, which makes its noise independent of theirs.
+            index: its number among the layers of a model, which makes its noise independent of theirs.
         """
         self.quantizer = quantizer
         self.bit_widths = BitWidths() if bit_widths is None else bit_widths
-        if "running_range" not in self._buffers:
-            self.register_buffer("running_zero_point", self.weight.new_zeros(()))
-            self.register_buffer("running_range", self.weight.new_zeros(()))
+        like = self.quantized_weights()[0]
+        for name in self.quantized_inputs():
+            if f"running_range{name}" not in self._buffers:
+                self.register_buffer(f"running_zero_point{name}", like.new_zeros(()))
+                self.register_buffer(f"running_range{name}", like.new_zeros(()))
         # A tensor, not a number: torch.compile would make a graph for each number.
-        stream = torch.tensor(noise.stream(index), device=self.weight.device)
+        stream = torch.tensor(noise.stream(index), device=like.device)
         self.register_buffer("noise_stream", stream, persistent=False)
 
-    def quantize_input(self, x: Tensor) -> Tensor:
+    def quantize_input(self, x: Tensor, name: str = "") -> Tensor:
         """The rounded input, on the batch's own range in training and the running one in evaluation."""
         if x.numel() == 0:
             return x
-        zero_point, span = self._observe(x) if self.training else (self.running_zero_point, self.running_range)
-        return straight_through(self.quantizer.activation, x, self.bit_widths.forward_levels, zero_point, span)
+        zero_point, span = self._observe(x, name) if self.training else self._running(name)
+        return self.quantizer.activation(x, self.bit_widths.forward_levels, zero_point, span)
 
-    def quantize_weight(self) -> Tensor:
+    def quantize_weight(self, weight: Tensor) -> Tensor:
         """The rounded weight."""
-        return straight_through(self.quantizer.weight, self.weight, self.bit_widths.forward_levels)
+        return self.quantizer.weight(weight, self.bit_widths.forward_levels)
 
-    def quantize_output_gradient(self, y: Tensor) -> Tensor:
-        """`y`, with its gradient rounded on the way back."""
+    def quantize_output_gradient(self, y: Tensor, product: int = 0) -> Tensor:
+        """`y`, with its gradient rounded on the way back; `product` numbers those of one layer in one pass."""
         widths = self.bit_widths
         if not widths.quantize_backward or not torch.is_grad_enabled():
             return y
-        seed = widths.seed + self.noise_stream if widths.stochastic else None
+        seed = widths.seed + self.noise_stream + noise.product_stream(product) if widths.stochastic else None
         return round_gradient(self.quantizer.gradient, y, widths.backward_levels, seed)
 
+    def observed(self) -> Tensor:
+        """The running zero points and ranges of all inputs, 1-d."""
+        return torch.stack([value for name in self.quantized_inputs() for value in self._running(name)])
+
+    def _running(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.get_buffer(f"running_zero_point{name}"), self.get_buffer(f"running_range{name}")
+
     @torch.no_grad()
-    def _observe(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _observe(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         zero_point, span = sbm.tensor_range(x)
-        self.running_zero_point.mul_(MOMENTUM).add_(zero_point * (1 - MOMENTUM))
-        self.running_range.mul_(MOMENTUM).add_(span * (1 - MOMENTUM))
+        running_zero_point, running_range = self._running(name)
+        running_zero_point.mul_(MOMENTUM).add_(zero_point * (1 - MOMENTUM))
+        running_range.mul_(MOMENTUM).add_(span * (1 - MOMENTUM))
         return zero_point, span
 
 
@@ -93,7 +109,7 @@ class QuantConv2d(nn.Conv2d, QuantizedLayer):
         """The convolution of `input`, (batch, in_channels, height, width)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
-        y = self._conv_forward(self.quantize_input(input), self.quantize_weight(), self.bias)
+        y = self._conv_forward(self.quantize_input(input), self.quantize_weight(self.weight), self.bias)
         return self.quantize_output_gradient(y)
 
 
@@ -108,4 +124,5 @@ class QuantLinear(nn.Linear, QuantizedLayer):
         """The affine map of `input`, (..., in_features)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
-        return self.quantize_output_gradient(F.linear(self.quantize_input(input), self.quantize_weight(), self.bias))
+        y = F.linear(self.quantize_input(input), self.quantize_weight(self.weight), self.bias)
+        return self.quantize_output_gradient(y)

@@ -27,6 +27,11 @@ def stream(index: int) -> int:
     return signed64(index * _STREAM_STRIDE)
 
 
+def product_stream(index: int) -> int:
+    """As `stream`, for the products of one layer: distinct from the streams of the first 2^32 layers."""
+    return stream(index << 32)
+
+
 def memory_order(x: Tensor) -> Tensor:
     """`x` itself, or its view in memory order where it is channels-last, which elementwise code walks faster."""
     if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
@@ -48,3 +53,10 @@ def uniform(like: Tensor, seed: Tensor) -> Tensor:
     x.bitwise_xor_(x >> 13).mul_(_M3)
     noise = x.to(like.dtype).mul_(2.0**-32).view(ordered.shape)
     return noise if ordered is like else noise.permute(0, 3, 1, 2)
+
+
+def drawn(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """`uniform` noise from a seed drawn from `generator`, by default torch's global one on the CPU."""
+    device = generator.device if generator is not None else torch.device("cpu")
+    seed = torch.randint(-(2**63), 2**63 - 1, (), generator=generator, device=device, dtype=torch.int64)
+    return uniform(like, seed.to(like.device))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from cpt_core.quant import noise
-from cpt_core.quant.bit_widths import FULL_PRECISION, levels
+from cpt_core.quant.bit_widths import FULL_PRECISION, levels_tensor
+from cpt_core.quant.quantizer import Quantizer
 from cpt_core.quant.straight_through import straight_through
 
 MIN_SCALE = 1e-8
@@ -34,7 +35,7 @@ def quantize_weight(w: Tensor, bits: int) -> Tensor:
     """
     if bits in FULL_PRECISION:
         return w
-    return straight_through(weight, w, _levels_like(w, bits))
+    return weight(w, levels_tensor(bits, w))
 
 
 def quantize_activation(x: Tensor, bits: int) -> Tensor:
@@ -52,8 +53,7 @@ def quantize_activation(x: Tensor, bits: int) -> Tensor:
     """
     if bits in FULL_PRECISION:
         return x
-    zero_point, span = tensor_range(x)
-    return straight_through(activation, x, _levels_like(x, bits), zero_point, span)
+    return activation(x, levels_tensor(bits, x), *tensor_range(x))
 
 
 def quantize_gradient(
@@ -73,28 +73,18 @@ def quantize_gradient(
     """
     if bits in FULL_PRECISION:
         return g
-    rounding = None
-    if stochastic:
-        device = generator.device if generator is not None else torch.device("cpu")
-        seed = torch.randint(-(2**63), 2**63 - 1, (), generator=generator, device=device, dtype=torch.int64)
-        rounding = noise.uniform(g, seed.to(g.device))
-    return gradient(g, _levels_like(g, bits), rounding)
+    rounding = noise.drawn(g, generator) if stochastic else None
+    return gradient(g, levels_tensor(bits, g), rounding)
 
 
 def weight(w: Tensor, levels: Tensor) -> Tensor:
-    """As `quantize_weight`, with the levels as a 0-d tensor and without a gradient."""
-    if w.numel() == 0:
-        return w
-    if w.dim() < 2:
-        return _affine(w, *tensor_range(w), levels)
-    low, high = torch.aminmax(w.flatten(1), dim=1)
-    per_channel = (-1,) + (1,) * (w.dim() - 1)
-    return _affine(w, low.view(per_channel), (high - low).view(per_channel), levels)
+    """As `quantize_weight`, with the levels as a 0-d tensor."""
+    return straight_through(_round_weight, w, levels)
 
 
 def activation(x: Tensor, levels: Tensor, zero_point: Tensor, span: Tensor) -> Tensor:
-    """Round `x` to the grid of the given zero point and range (both 0-d), without a gradient."""
-    return _affine(x, zero_point, span, levels)
+    """As `quantize_activation`, with the levels, the minimum and the range given, all 0-d tensors."""
+    return straight_through(_affine, x, zero_point, span, levels)
 
 
 def gradient(g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
@@ -105,6 +95,7 @@ def gradient(g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
     return _affine(g, low, high - low, levels, rounding)
 
 
+@torch.no_grad()
 def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
     """Minimum and range (maximum - minimum) over all elements, both 0-d; zeros where there are none.
 
@@ -116,6 +107,14 @@ def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
     return low, high - low
 
 
+def _round_weight(w: Tensor, levels: Tensor) -> Tensor:
+    if w.dim() < 2 or w.numel() == 0:
+        return _affine(w, *tensor_range(w), levels)
+    low, high = torch.aminmax(w.flatten(1), dim=1)
+    per_channel = (-1,) + (1,) * (w.dim() - 1)
+    return _affine(w, low.view(per_channel), (high - low).view(per_channel), levels)
+
+
 def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, rounding: Tensor | None = None) -> Tensor:
     scale = (span / levels).clamp_min_(MIN_SCALE)
     q = (x - zero_point).div_(scale)
@@ -125,5 +124,4 @@ def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, roundin
     return q.clamp_min_(0).clamp_max_(levels).round_().mul_(scale).add_(zero_point)
 
 
-def _levels_like(x: Tensor, bits: int) -> Tensor:
-    return torch.tensor(levels(bits), dtype=torch.int32, device=x.device)
+QUANTIZER = Quantizer(weight, activation, gradient, stochastic_gradient=True, first_layer=True)
