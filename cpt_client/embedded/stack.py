@@ -19,6 +19,7 @@ from types import FrameType
 import httpx
 import redis
 
+from cpt_client.client import DEFAULT_URL
 from cpt_client.embedded import services
 from cpt_client.embedded.child import Child, describe
 from cpt_client.embedded.home import Home, write_private
@@ -125,6 +126,8 @@ class Stack:
         write_private(self._home.ready, json.dumps(ready) + "\n")
         self._say(f"CPT Service is at {settings.url} (API reference: {settings.url}/docs)")
         self._say(f"Everything it keeps is in {self._home.root}; logs are in {self._home.logs}")
+        where = "" if settings.url == DEFAULT_URL else f"CPT_URL={settings.url} "
+        self._say(f"Train something: {where}cpt submit SPEC.yaml --watch")
         self._say("Ctrl-C stops it; running jobs save a checkpoint and continue at the next start")
 
     def _serve(self) -> None:

@@ -26,7 +26,7 @@ Show = Callable[[Event | None], None]
 def presenter(status: Status, console: Console) -> Iterator[Show]:
     """Show the status on the console for as long as the block lasts."""
     if console.is_interactive:
-        with Live(status, console=console, refresh_per_second=8, vertical_overflow="visible"):
+        with Live(status, console=console, refresh_per_second=4, vertical_overflow="visible"):
             yield lambda event: _keep(event, console.print)
     else:
         yield _Lines(status, console)

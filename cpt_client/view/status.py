@@ -96,6 +96,8 @@ class Status:
             parts.append(text.saving(cost.saved_vs_static, static_name(self.job)))
         if (eta := self._eta()) is not None:
             parts.append(f"ETA {text.duration(eta)}")
+        if self.notice is not None:
+            parts.append(text.printable(self.notice))
         return "  ".join(parts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

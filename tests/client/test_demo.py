@@ -56,8 +56,8 @@ def test_the_demo_trains_shows_its_result_and_stops_what_it_started(tmp_path: Pa
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
 
 
-def test_a_demo_of_a_job_that_fails_exits_1(tmp_path: Path) -> None:
-    spec = write(tmp_path / "spec.yaml", SHORT | {"optimizer": {"name": "sgd", "lr": 1000.0}})
+def test_a_demo_without_success_does_not_exit_0_and_stops_what_it_started(tmp_path: Path) -> None:
+    spec = write(tmp_path / "spec.yaml", SHORT | {"dataset": {"name": "idx", "path": "not-there"}})
     done = subprocess.run(
         [sys.executable, "-m", "cpt_client", "demo", spec],
         env=os.environ | {"TMPDIR": str(tmp_path)},
@@ -66,12 +66,13 @@ def test_a_demo_of_a_job_that_fails_exits_1(tmp_path: Path) -> None:
         timeout=240,
         check=False,
     )
-    assert done.returncode == 1
-    assert "reason diverged" in " ".join(done.stdout.split())
+    assert done.returncode == 2
+    assert "/dataset/path" in done.stderr
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
 
 
 def test_a_job_that_runs_when_the_service_stops_continues_at_the_next_start(tmp_path: Path) -> None:
-    length = {"training": {"steps": 120, "batch_size": 32}, "checkpoint": {"every_steps": 1000}}
+    length = {"training": {"steps": 40, "batch_size": 32}, "checkpoint": {"every_steps": 1000}}
     first = Up(tmp_path / "home")
     with Client(first.url) as client:
         job_id = client.submit(SPEC | length).id
@@ -83,11 +84,21 @@ def test_a_job_that_runs_when_the_service_stops_continues_at_the_next_start(tmp_
             pass
         job = client.get(job_id)
         assert (job.state, job.attempt) == ("succeeded", 2)
-        assert [event.fields["step"] for event in client.metrics(job_id)] == list(range(120))
+        assert [event.fields["step"] for event in client.metrics(job_id)] == list(range(40))
         resumed = [event.fields["resume_step"] for event in client.events(job_id) if event.type == "started"]
     assert resumed[0] == 0
     assert resumed[1] >= 5
     assert second.end(signal.SIGTERM) == (0, [])
+
+
+def test_nothing_of_a_running_job_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    up = Up(tmp_path / "home")
+    with Client(up.url) as client:
+        job_id = client.submit(SHORT | {"training": {"steps": 5000, "batch_size": 64}}).id
+        wait_for(lambda: client.get(job_id).progress.step >= 1, "it trains", seconds=120)
+    assert len(up.tree()) >= 7  # supervisor, broker, api, worker, launcher and two ranks
+    _code, left = up.end(signal.SIGKILL)
+    assert left == []
 
 
 def train(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ def test_the_ready_file_leads_to_a_server_with_docs(up: Up) -> None:
     assert httpx.get(f"{up.url}/readyz", trust_env=False).status_code == 200
     assert httpx.get(f"{up.url}/docs", trust_env=False).status_code == 200
     told = up.told.read_text()
-    assert up.url in told
+    assert f"CPT_URL={up.url} cpt submit SPEC.yaml --watch" in told
     assert str(up.home) in told
 
 

@@ -146,6 +146,15 @@ def test_a_new_attempt_goes_back_to_where_it_resumes() -> None:
     assert "301/480" in status.line()
 
 
+def test_a_lost_connection_is_mentioned_until_the_next_event() -> None:
+    status = Status(job())
+    status.notice = "connection lost, trying again"
+    assert "connection lost" in flat(status)
+    assert "connection lost" in status.line()
+    status.apply(step(312, bits=5, loss=0.4))
+    assert "connection lost" not in flat(status)
+
+
 def test_the_panel_draws_loss_and_two_cycles_of_bits() -> None:
     status = Status(job(progress={"step": 0, "steps": 480}))
     for index in range(240):
