@@ -11,18 +11,20 @@ This module loads torch only inside the functions that look at a model.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpt_core.schedules import Schedule
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The size of a model's work on one sample: its convolutions and linear layers."""
+    """The size of a model's work on one sample, in the layers that have weights to multiply with."""
 
     macs: int
     """Multiply-accumulates of the forward pass."""
@@ -78,27 +80,49 @@ def macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
 def profile(model: nn.Module, input_shape: tuple[int, ...]) -> Profile:
     """Size of the model's work on one sample of shape `input_shape` (without the batch dimension).
 
-    Runs a copy of the model on the meta device, which has shapes but no data: nothing is computed or changed.
+    Counted are the products with weights of Conv2d, Linear, LSTM and MultiheadAttention layers, not those of attention
+    scores. A model whose first layer is an Embedding takes tokens. Runs a copy of the model on the meta device, which
+    has shapes but no data: nothing is computed or changed.
     """
     import copy
 
     import torch
     from torch import nn
 
-    counted = Counter[str]()
+    total = Counter[str]()
 
-    def count(layer: nn.Conv2d | nn.Linear, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        # A weight has the output channels first; one output element needs all the others.
-        counted["macs"] += output.numel() * layer.weight[0].numel()
-        counted["weights"] += layer.weight.numel()
-        counted["activations"] += args[0].numel()
-        counted["outputs"] += output.numel()
+    def count(layer: nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> None:
+        for macs, weights, inputs, outputs in _products(layer, args, output):
+            total.update(macs=macs, weights=weights, inputs=inputs, outputs=outputs)
 
     meta = copy.deepcopy(model).to("meta").eval()
     for layer in meta.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    dtype = next(meta.parameters()).dtype
+        layer.register_forward_hook(count)
+    first_leaf = next(layer for layer in meta.modules() if not any(layer.children()))
+    dtype = torch.long if isinstance(first_leaf, nn.Embedding) else next(meta.parameters()).dtype
     with torch.no_grad():
         meta(torch.empty((1, *input_shape), device="meta", dtype=dtype))
-    return Profile(counted["macs"], counted["weights"], counted["activations"], counted["outputs"])
+    return Profile(total["macs"], total["weights"], total["inputs"], total["outputs"])
+
+
+def _products(layer: nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> Iterator[tuple[int, int, int, int]]:
+    """(MACs, weight elements, input elements, output elements) of the products that one call of a layer makes."""
+    from torch import nn
+
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        # A weight has the output channels first; one output element needs all the others.
+        outputs = output.numel()
+        yield outputs * layer.weight[0].numel(), layer.weight.numel(), args[0].numel(), outputs
+    elif isinstance(layer, nn.LSTM):
+        time_steps = args[0].numel() // args[0].shape[-1]
+        for name, weight in layer.named_parameters():
+            if name.startswith("weight"):
+                rows, columns = weight.shape
+                yield time_steps * weight.numel(), weight.numel(), time_steps * columns, time_steps * rows
+    elif isinstance(layer, nn.MultiheadAttention):
+        query, key, value = args[:3]
+        # The output projection has the shape of the query's.
+        for x in (query, key, value, query):
+            tokens, width = x.numel() // x.shape[-1], x.shape[-1]
+            outputs = tokens * layer.embed_dim
+            yield outputs * width, layer.embed_dim * width, x.numel(), outputs

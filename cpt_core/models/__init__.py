@@ -1,6 +1,16 @@
 """The models that a job can train."""
 
-from cpt_core.models import cifar_resnet as _cifar_resnet  # noqa: F401  # registers its models
+# Importing them registers them.
+from cpt_core.models import cifar_resnet, imagenet_resnet, lstm_lm, mobilenet_v2, transformer_lm
 from cpt_core.models.registry import create_model, list_models, register_model
 
-__all__ = ["create_model", "list_models", "register_model"]
+__all__ = [
+    "cifar_resnet",
+    "create_model",
+    "imagenet_resnet",
+    "list_models",
+    "lstm_lm",
+    "mobilenet_v2",
+    "register_model",
+    "transformer_lm",
+]

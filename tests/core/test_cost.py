@@ -80,6 +80,18 @@ def test_macs_count_groups_strides_and_every_position_of_a_linear_layer():
     assert profile.outputs == 6 * 16 + 6 * 5
 
 
+def test_macs_of_an_lstm_are_its_weights_at_every_time_step():
+    model = nn.Sequential(nn.Embedding(10, 4), nn.LSTM(4, 5, num_layers=2, batch_first=True))
+    assert cost.macs(model, (7,)) == 7 * (20 * (4 + 5) + 20 * (5 + 5))
+
+
+def test_macs_of_a_transformer_layer_are_its_four_projections_and_its_feed_forward_part():
+    model = nn.Sequential(nn.Embedding(10, 8), nn.TransformerEncoderLayer(8, 2, 32, batch_first=True))
+    assert cost.macs(model, (7,)) == 7 * (4 * 8 * 8 + 2 * 8 * 32)
+    quantize_model(model, skip=[]).set(8, 8)
+    assert cost.macs(model, (7,)) == 7 * (4 * 8 * 8 + 2 * 8 * 32)
+
+
 def test_counting_leaves_the_model_as_it_was_and_is_the_same_once_quantised():
     model = create_model("resnet8").double()
     before = {name: value.clone() for name, value in model.state_dict().items()}

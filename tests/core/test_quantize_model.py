@@ -167,6 +167,16 @@ def test_first_nonfinite_names_the_first_layer_that_met_nan_or_infinity():
     assert state.first_nonfinite() == "0"
 
 
+def test_fixed_layers_keep_their_widths_until_full_precision():
+    model = small_model()
+    state = quantize_model(model, fixed={"3": (8, 16)})
+    state.set(3, 6)
+    assert [int(model[index].bit_widths.forward_levels) for index in (0, 3, 5)] == [7, 255, 7]
+    assert [int(model[index].bit_widths.backward_levels) for index in (0, 3, 5)] == [63, 65535, 63]
+    state.set(32, 32)
+    assert torch.equal(model(images()), small_model()(images()))
+
+
 def test_hooks_and_tied_layers_survive():
     tied = nn.Linear(4, 4)
     model = nn.Sequential(tied, nn.ReLU(), tied, nn.Linear(4, 1))
