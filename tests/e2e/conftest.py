@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,39 @@ import pytest
 from filelock import FileLock
 from safetensors.numpy import load_file
 
-from tests.e2e.stack import Stack, spec
+from tests.e2e.stack import SHORT_LEASE_SECONDS, Stack, spec
+
+
+@contextmanager
+def opened(home: Path, database_url: str, **options: float) -> Iterator[Stack]:
+    """A stack with everything up."""
+    stack = Stack(home, database_url, **options)
+    try:
+        stack.start_all()
+        yield stack
+    finally:
+        stack.close()
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """Everything up, on SQLite."""
-    opened = Stack(tmp_path, f"sqlite:///{tmp_path}/cpt.db")
-    try:
-        opened.start_all()
-        yield opened
-    finally:
-        opened.close()
+    with opened(tmp_path, f"sqlite:///{tmp_path}/cpt.db") as stack:
+        yield stack
+
+
+@pytest.fixture
+def short_lease_stack(tmp_path: Path) -> Iterator[Stack]:
+    """The same, where a silent worker loses its job soon."""
+    with opened(tmp_path, f"sqlite:///{tmp_path}/cpt.db", lease_seconds=SHORT_LEASE_SECONDS) as stack:
+        yield stack
 
 
 @pytest.fixture
 def stack_on(tmp_path: Path, database_url: str) -> Iterator[Stack]:
     """Everything up, once on SQLite and once on PostgreSQL."""
-    opened = Stack(tmp_path, database_url)
-    try:
-        opened.start_all()
-        yield opened
-    finally:
-        opened.close()
+    with opened(tmp_path, database_url) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

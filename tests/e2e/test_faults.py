@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import LEASE_SECONDS, Stack, attempt_processes, kill_group_and_descendants, spec, until
+from tests.e2e.stack import SHORT_LEASE_SECONDS, Stack, attempt_processes, kill_group_and_descendants, spec, until
 
 SameWeights = Callable[[Stack, dict[str, Any]], None]
 STEPS = list(range(40))
@@ -17,7 +17,10 @@ def steps(stack: Stack, job_id: str) -> list[int]:
     return [row["step"] for row in stack.metrics(job_id)]
 
 
-def test_a_killed_worker_is_resumed_by_another_bit_for_bit(stack: Stack, assert_same_weights: SameWeights) -> None:
+def test_a_killed_worker_is_resumed_by_another_bit_for_bit(
+    short_lease_stack: Stack, assert_same_weights: SameWeights
+) -> None:
+    stack = short_lease_stack
     job_id = stack.submit()
     stack.wait_for_step(job_id, 14)
     worker = stack.running.pop("worker")
@@ -81,15 +84,16 @@ def test_a_hundred_doorbells_make_one_attempt(stack: Stack) -> None:
 
 
 def test_a_worker_stopped_past_its_lease_is_refused_and_its_successor_untouched(
-    stack: Stack, assert_same_weights: SameWeights
+    short_lease_stack: Stack, assert_same_weights: SameWeights
 ) -> None:
+    stack = short_lease_stack
     job_id = stack.submit()
     stack.wait_for_step(job_id, 3)
     old = _process(stack.running["worker"].pid)
     old_tree = attempt_processes(job_id)
     old.suspend()
     stack.start_worker("successor")
-    until(lambda: stack.job(job_id)["attempt"] == 2, "a second attempt", LEASE_SECONDS + 60)
+    until(lambda: stack.job(job_id)["attempt"] == 2, "a second attempt", SHORT_LEASE_SECONDS + 60)
     old.resume()
     until(lambda: not any(process.is_running() for process in old_tree), "the old tree to die", 10)
     job = stack.wait_for_state(job_id, "succeeded")
