@@ -59,11 +59,12 @@ def failure(log_dir: Path) -> str | None:
         cause = f"was ended by signal {signal.Signals(-code).name}"
     else:
         cause = f"ended with exit code {code}"
-    tail = _tail(log_dir / f"rank-{rank}.err.log")
-    return f"Training process {rank} {cause}." + (f" The end of its output:\n{tail}" if tail else "")
+    end = tail(log_dir / f"rank-{rank}.err.log")
+    return f"Training process {rank} {cause}." + (f" The end of its output:\n{end}" if end else "")
 
 
-def _tail(path: Path) -> str:
+def tail(path: Path) -> str:
+    """The end of a log file; empty if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))

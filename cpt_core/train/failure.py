@@ -40,7 +40,8 @@ def tell(error: Exception, emit: Emit, ranks: Ranks | None) -> int:
             finished = Finished.model_validate_json(word)
     try:
         if finished.reason == Reason.INTERNAL:
-            emit(Log(level="error", message=traceback.format_exc()[-_LONGEST_MESSAGE:], rank=0))
+            trace = "".join(traceback.format_exception(error))
+            emit(Log(level="error", message=trace[-_LONGEST_MESSAGE:], rank=0))
         emit(finished)
     except OSError as lost:
         sys.stderr.write(f"The end of this run could not be recorded: {lost}\n")

@@ -74,10 +74,11 @@ def train(
         )
         run_file = folder / "run.json"
         run_file.write_text(run.model_dump_json(), encoding="utf-8")
-        command = launch.command(run_file, nproc=spec.resources.devices, run_id=run_id, log_dir=folder / "logs")
-        finished = _follow(command, run, emit)
+        logs, launcher_log = folder / "logs", folder / "launcher.log"
+        command = launch.command(run_file, nproc=spec.resources.devices, run_id=run_id, log_dir=logs)
+        finished = _follow(command, launcher_log, run, emit)
         if finished is None:
-            message = launch.failure(folder / "logs") or "The training processes ended without a word."
+            message = launch.failure(logs) or f"Training could not be started. {launch.tail(launcher_log)}"
             finished = Finished(outcome="failed", reason=Reason.RANK_FAILED, message=message)
             emit(finished)
     return 0 if finished.outcome in ("succeeded", "preempted") else 1
@@ -90,10 +91,10 @@ def _registered(storage: Path, folder: Path) -> Checkpoint:
     return describe(str(storage), str(path.relative_to(storage)))
 
 
-def _follow(command: list[str], run: Run, emit: Emit) -> Finished | None:
+def _follow(command: list[str], log: Path, run: Run, emit: Emit) -> Finished | None:
     """Start the ranks, pass on their events and delete superseded checkpoints. Returns the last event, if it came."""
     finished, checkpoints = None, list[str]()
-    for event in _events(command, run.events):
+    for event in _events(command, log, run.events):
         emit(event)
         if isinstance(event, Finished):
             finished = event
@@ -108,13 +109,14 @@ def _follow(command: list[str], run: Run, emit: Emit) -> Finished | None:
     return finished
 
 
-def _events(command: list[str], fifo: Path) -> Iterator[AnyEvent]:
+def _events(command: list[str], log: Path, fifo: Path) -> Iterator[AnyEvent]:
     """Run the command and yield what it writes to the FIFO, until it has ended and all is read."""
     os.mkfifo(fifo, 0o600)
     # Opened for writing too: then there is no end of file, and rank 0's open never waits.
     descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     # A session of its own: Ctrl-C reaches it through us alone.
-    process = subprocess.Popen(command, start_new_session=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, stderr=output)
     partial = b""
     try:
         with _stopped_by_signals(process):

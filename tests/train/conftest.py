@@ -4,10 +4,12 @@ import gzip
 import struct
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -113,6 +115,36 @@ class Launched:
     def finished(self):
         """The exit code and the events, when it has ended."""
         return self.process.wait(timeout=200), self.events()
+
+
+def wait_for(condition, *, seconds=120):
+    """Poll until the condition gives something, and return that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come about")
+
+
+def all_gone(processes):
+    return all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in processes)
+
+
+@pytest.fixture
+def launched(tmp_path):
+    """Starts runs, and leaves none behind."""
+    runs = []
+
+    def start(name, spec, resume=None):
+        run = Launched(tmp_path / name, spec, storage=tmp_path / "storage", name=name, resume=resume)
+        runs.append(run)
+        return run
+
+    yield start
+    for run in runs:
+        run.process.kill()
+        run.process.wait()
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

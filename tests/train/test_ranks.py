@@ -1,8 +1,5 @@
 """Two real ranks under the launcher: agreement, resuming after SIGKILL, stopping, and dying together."""
 
-import signal
-import time
-
 import psutil
 import pytest
 import torch
@@ -17,7 +14,7 @@ from cpt_core.quant import quantize_model
 from cpt_core.train.evaluation import evaluate
 from cpt_core.train.ranks import join
 
-from .conftest import Launched, make_spec, only_end
+from .conftest import all_gone, make_spec, only_end, wait_for
 
 STEPS = 12
 
@@ -29,36 +26,6 @@ def spec(steps=STEPS):
         checkpoint={"every_steps": 5},
         resources={"devices": 2},
     )
-
-
-def wait_for(condition, *, seconds=120):
-    """Poll until the condition gives something, and return that."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not come about")
-
-
-def all_gone(processes):
-    return all(not process.is_running() or process.status() == psutil.STATUS_ZOMBIE for process in processes)
-
-
-@pytest.fixture
-def launched(tmp_path):
-    """Starts runs, and leaves none behind."""
-    runs = []
-
-    def start(name, spec=spec(), resume=None):  # noqa: B008  # immutable
-        run = Launched(tmp_path / name, spec, storage=tmp_path / "storage", name=name, resume=resume)
-        runs.append(run)
-        return run
-
-    yield start
-    for run in runs:
-        run.process.kill()
-        run.process.wait()
 
 
 def training(launched, steps=100_000):
@@ -76,16 +43,16 @@ def files(tmp_path, folder):
 
 
 def test_a_run_killed_by_sigkill_and_resumed_equals_an_unbroken_one_on_every_rank(launched, tmp_path):
-    code, unbroken = launched("unbroken").finished()
+    code, unbroken = launched("unbroken", spec()).finished()
     assert code == 0
 
-    killed = launched("killed")
+    killed = launched("killed", spec())
     saved = wait_for(lambda: [event for event in killed.events() if isinstance(event, Checkpoint)])[0]
     ranks = psutil.Process(killed.process.pid).children()
     killed.process.kill()
     wait_for(lambda: all_gone(ranks), seconds=10)
 
-    code, resumed = launched("resumed", resume=saved).finished()
+    code, resumed = launched("resumed", spec(), resume=saved).finished()
     assert code == 0
     assert [event.step for event in resumed if isinstance(event, StepDone)] == list(range(5, STEPS))
     left, right = (files(tmp_path, only_end(events).result.checkpoint) for events in (unbroken, resumed))
@@ -123,15 +90,6 @@ def test_sigterm_to_one_rank_stops_all_after_the_same_step_with_a_checkpoint(lau
     assert saved.step == last_step + 1
     assert describe(str(tmp_path / "storage"), saved.path).sha256 == saved.sha256
     assert launch.failure(run.logs) is None
-
-
-def test_sigterm_to_the_launcher_reaches_the_ranks(launched):
-    run, ranks = training(launched)
-    run.process.send_signal(signal.SIGTERM)
-    code, events = run.finished()
-    assert code == 0
-    assert only_end(events).outcome == "preempted"
-    assert all_gone(ranks)
 
 
 def test_a_killed_rank_ends_the_run_and_is_named_by_the_launcher(launched):

@@ -12,7 +12,6 @@ from cpt_core.events import Checkpoint, Evaluation, Started, StepDone
 from cpt_core.models import create_model
 from cpt_core.train.attempt import StopRequest
 from cpt_core.train.errors import DivergedError
-from cpt_core.train.failure import describe
 
 from .conftest import make_spec, only_end, write_idx_dataset
 
@@ -232,26 +231,3 @@ def test_cuda_that_is_not_there_is_a_spec_error(here):
     reason, message = failure(here, make_spec(resources={"device": "cuda"}))
     assert reason == "spec_error"
     assert "this machine offers 0" in message
-
-
-def test_running_out_of_memory_is_told_as_that():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**60, dtype=torch.uint8)
-    end = describe(caught.value)
-    assert end.reason == "oom"
-    assert "training.batch_size" in end.message
-    assert describe(MemoryError()).reason == "oom"
-
-
-def test_any_other_exception_is_told_by_type_and_message_with_its_traceback_in_the_log(here):
-    def broken():
-        raise KeyError("what is not there")
-
-    stop = StopRequest()
-    stop.listen = broken
-    code, events = here.train(make_spec(), stop=stop)
-    assert code == 1
-    log, end = events
-    assert (log.type, log.level, end.reason) == ("log", "error", "internal")
-    assert "KeyError: 'what is not there'" in end.message
-    assert "Traceback" in log.message
