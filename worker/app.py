@@ -8,11 +8,17 @@ busy worker leaves doorbells to others.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+import warnings
 from threading import Thread
+from types import FrameType
 from typing import Any
 
-from celery import Celery, bootsteps, signals
+from celery import Celery, bootsteps
+from celery.exceptions import SecurityWarning
+from celery.platforms import EX_OK
+from celery.worker import state
 from pydantic import ValidationError
 
 from cpt_core.protocol import DOORBELL, celery_queue
@@ -26,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _SOCKET_SECONDS = 10
 _CONNECT_SECONDS = 5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def celery_app(settings: WorkerSettings) -> Celery:
@@ -59,6 +66,7 @@ def main() -> int:
     """Run a worker until a signal ends it. The answer is the exit code of the process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
+    warnings.simplefilter("ignore", SecurityWarning)  # it is about root and pickle, and nothing here accepts pickle
     try:
         settings = WorkerSettings()
         own = slots(settings)
@@ -81,10 +89,6 @@ def _serve(settings: WorkerSettings, work: Slots, stop: Stop) -> int:
     app.task(name=DOORBELL)(work.work)
     app.steps["worker"].add(_working(work, settings.slots, stop))
 
-    def on_signal(**_: Any) -> None:
-        stop.ask()
-
-    signals.worker_shutting_down.connect(on_signal, weak=False)
     worker = app.Worker(
         hostname=f"{settings.name}@cpt",
         queues=[celery_queue(name) for name in settings.queues],
@@ -105,10 +109,17 @@ def _working(work: Slots, count: int, stop: Stop) -> type:
         requires = ("celery.worker.components:Pool",)
 
         def start(self, _worker: Any) -> None:
+            # In place of Celery's handlers, whose second stage waits for the tasks that it should end.
+            for number in _SIGNALS:
+                signal.signal(number, self.on_signal)
             # A first look without a doorbell: work may wait since before there was anyone to ring for.
             self.threads = [Thread(target=work.work, name=f"first-look-{number}") for number in range(count)]
             for thread in self.threads:
                 thread.start()
+
+        def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+            stop.ask()
+            state.should_stop = EX_OK
 
         def close(self, _worker: Any) -> None:
             # Celery ends without a signal when it meets an error that it cannot survive.

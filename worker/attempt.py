@@ -107,6 +107,7 @@ class Attempt:
         self._tree: Tree | None = None
         self._causes: set[Cause] = set()
         self._told: float | None = None
+        self._killed = False
 
     def run(self) -> Finished | None:
         """Carry the attempt out. The answer is the end record that the API has stored; None: it has not."""
@@ -172,7 +173,7 @@ class Attempt:
 
     def _look(self) -> None:
         """Find causes to stop. Once found a cause stays."""
-        now, sender, causes = time.monotonic(), self._sender, self._causes
+        now, sender, causes = time.monotonic(), self._sender, set[Cause]()
         if sender.lost is not None:
             causes.add(Cause.LOST)
         if sender.refused is not None:
@@ -187,8 +188,11 @@ class Attempt:
             causes.add(Cause.GO_NOW)
         if now - sender.contact > self._timing.blind:
             causes.add(Cause.BLIND)
-        if self._watchdog.is_hung(now, reading=self._recorder.reading):
+        if self._watchdog.is_hung(now, reading=self._tree is not None and self._recorder.reading):
             causes.add(Cause.HUNG)
+        for cause in sorted(causes - self._causes, key=lambda cause: cause.name):
+            log.info("%s: to be stopped: %s", self._name, cause.name.lower().replace("_", " "))
+        self._causes |= causes
 
     def _act(self, tree: Tree) -> None:
         now = time.monotonic()
@@ -202,10 +206,11 @@ class Attempt:
             tree.terminate()
             self._told = now
         elif due == "kill":
-            if self._causes == {Cause.HUNG}:
+            if Cause.HUNG in self._causes and not self._killed:
                 for record in stacks(tree.ranks()):
                     self._recorder.put(record)
             tree.kill()
+            self._killed = True
 
     def _drain(self) -> None:
         """Take what rank 0 wrote last. Waits while the spool is full, unless nobody will ever empty it."""

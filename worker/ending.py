@@ -41,12 +41,13 @@ class Facts:
 def end_record(facts: Facts) -> Finished:
     """The attempt's last record.
 
-    What rank 0 says holds if it succeeded, or if nobody stopped it and the exit code agrees. Otherwise the strongest
-    cause says what the end was: somebody's cancel before all, then a failure, a pause, and the worker's own going.
+    What rank 0 says holds if it succeeded and all its records are stored, or if nobody stopped it and the exit code
+    agrees. Otherwise the strongest cause says what the end was: somebody's cancel before all, then a failure, a pause,
+    and the worker's own going.
     """
     said, causes = facts.finished, facts.causes
     succeeded = said is not None and said.outcome == "succeeded"
-    if said is not None and succeeded and (causes or facts.exit_code == 0):
+    if said is not None and succeeded and Cause.REFUSED not in causes and (causes or facts.exit_code == 0):
         return said
     if Cause.CANCEL in causes:
         return Finished(outcome="cancelled", reason=Reason.USER, message="Cancelled on request.")

@@ -14,11 +14,13 @@ from worker.timing import BATCH_BYTES, BATCH_RECORDS, Timing, backoff
 
 log = logging.getLogger(__name__)
 
+_JOIN_SECONDS = 1.0
+
 
 class Sender:
     """A thread with a loop of appends; its findings are read by the thread that supervises the attempt.
 
-    Each finding is one attribute that only this thread writes.
+    Each finding is one attribute, and all but `refused` are written by the sender's thread alone.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Sender:
         self._failures = 0
         self._next = 0.0
         self._sent = contact
-        self._thread = Thread(target=self._run, name=f"sender-{assignment.job_id}-{assignment.attempt}")
+        self._thread = Thread(target=self._run, name=f"sender-{assignment.job_id}-{assignment.attempt}", daemon=True)
 
         self.contact = contact
         """When the latest append was sent that the API answered: it knew then that this attempt lives."""
@@ -75,10 +77,10 @@ class Sender:
         self.refused = None
 
     def abandon(self) -> None:
-        """Stop, whatever still waits, and wait for the thread: at most for one request's time."""
+        """Stop, whatever still waits. A request under way is not waited for; its answer no longer counts."""
         self._abandoned = True
         self.hurry()
-        self._thread.join()
+        self._thread.join(_JOIN_SECONDS)
 
     @property
     def over(self) -> bool:
@@ -91,6 +93,8 @@ class Sender:
                 self._append()
                 self._rest()
         except Exception:
+            if self._abandoned:  # what it worked with has been closed
+                return
             log.exception("delivery of records failed")
             self.lost = "the worker's delivery of records failed: a defect"
 
@@ -102,6 +106,8 @@ class Sender:
             first, lines = batch.first_seq, batch.lines
         self._sent = time.monotonic()
         answer = self._agent.append(self._assignment, first, lines, timeout=self._timing.request)
+        if self._abandoned:
+            return
         try:
             self._take(answer)
         except SpoolError as error:
@@ -116,8 +122,8 @@ class Sender:
         self._failures = self._failures + 1 if failed else 0
         match answer:
             case Stored():
-                self.answered = True
                 self.command = answer.command
+                self.answered = True
                 self._acked(answer.acked)
             case Gap():
                 self._acked(answer.acked)

@@ -68,7 +68,7 @@ class WorkerSettings(BaseSettings):
     thirds of the lease."""
     append_interval: Annotated[float, Field(gt=0, le=10)] = 0.25
     """Seconds between two deliveries of an attempt's records."""
-    spool_limit_bytes: Annotated[int, Field(ge=64 * 1024)] = 256 * 1024 * 1024
+    spool_limit_bytes: Annotated[int, Field(ge=4096)] = 256 * 1024 * 1024
     """Records that may wait for the API, in bytes for each attempt; then training waits too."""
     progress_seconds: Seconds = 300.0
     """Time without any progress after which training counts as hung; longer where steps are slow, see

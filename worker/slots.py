@@ -50,12 +50,13 @@ class Slots:
 
     def _run(self, slot: Slot, assignment: Assignment, claimed_at: float) -> None:
         try:
+            folder = self._home.attempt(f"{assignment.job_id}-{assignment.attempt}")
             attempt = Attempt(
                 assignment,
                 claimed_at=claimed_at,
                 slot=slot,
                 settings=self._settings,
-                folder=self._home.attempt(f"{assignment.job_id}-{assignment.attempt}"),
+                folder=folder,
                 stop=self._stop,
             )
         except OSError as error:

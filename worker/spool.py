@@ -159,4 +159,5 @@ class Spool:
         """Delete the file and everything in it."""
         with self._lock:
             os.close(self._fd)
+            self._fd = -1  # a late user gets an error, and not the file that has the number next
             self._path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ BATCH_RECORDS = 500
 BATCH_BYTES = 1024 * 1024
 """The most bytes of records in one append."""
 
+_LONGEST_SILENCE = 2.0  # a wish to cancel or pause comes with the answer
 _LONGEST_BACKOFF = 5.0
 _LONGEST_REQUEST = 10.0
 
@@ -31,13 +32,14 @@ class Timing:
 def timing(lease: float, *, interval: float, blind: float | None = None) -> Timing:
     """The periods that fit a lease of `lease` seconds.
 
-    `interval` is shortened to the heartbeat's period, and `blind` to nine tenths of the lease, so that the worker
+    Two heartbeats may go unanswered before the attempt counts as blind. `interval` is shortened to a sixth of the
+    lease, and `blind` to nine tenths of the lease, so that the worker
     stops before the API gives the job to another.
     """
-    heartbeat = max(interval, lease / 6)
+    sixth = lease / 6
     return Timing(
-        interval=min(interval, lease / 6),
-        heartbeat=min(heartbeat, lease / 3),
+        interval=min(interval, sixth),
+        heartbeat=min(max(interval, _LONGEST_SILENCE), sixth),
         request=min(_LONGEST_REQUEST, lease / 3),
         blind=min(lease * 2 / 3 if blind is None else blind, lease * 0.9),
     )

@@ -86,6 +86,7 @@ class Peer:
 
     def handle(self, path: str, token: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         with self._lock:
+            self.appends += path != "/v1/agent/claim"
             if self.without_database:
                 return 503, {"code": "database_unavailable", "title": "The database is away"}
             if path == "/v1/agent/claim":
@@ -121,7 +122,6 @@ class Peer:
         }
 
     def _append(self, job: Job, attempt: int, token: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
-        self.appends += 1
         stored = job.records.setdefault(attempt, [])
         if token != f"token-{job.id}-{attempt}":
             return 401, {"code": "unauthorized"}

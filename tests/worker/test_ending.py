@@ -32,9 +32,13 @@ def test_a_success_is_not_believed_when_a_process_died():
     assert verdict(finished=SUCCEEDED, exit_code=1, failure=DIED) == ("failed", "rank_failed")
 
 
-@pytest.mark.parametrize("cause", [cause for cause in Cause if cause is not Cause.LOST])
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause not in (Cause.LOST, Cause.REFUSED)])
 def test_a_success_stands_although_the_worker_was_about_to_stop_it(cause):
     assert end_record(Facts(causes=frozenset({cause}), finished=SUCCEEDED, exit_code=-9)) is SUCCEEDED
+
+
+def test_a_success_of_which_a_record_was_refused_is_none():
+    assert verdict(causes={Cause.REFUSED}, finished=SUCCEEDED, exit_code=0) == ("failed", "internal")
 
 
 @pytest.mark.parametrize("said", [None, DIVERGED, PEER_LOST, SAVED])

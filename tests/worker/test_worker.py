@@ -1,0 +1,261 @@
+"""A real worker process with a real broker and real training; the API is a peer that speaks its protocol.
+
+Jobs that need nothing special run one after the other on one worker.
+"""
+
+import signal
+import time
+
+import psutil
+import pytest
+
+from cpt_core.events import ADAPTER
+
+from .conftest import Worker, processes, spec, trains
+from .peer import Peer
+from .waiting import until
+
+
+@pytest.fixture(scope="module")
+def shared_peer():
+    peer = Peer()
+    yield peer
+    peer.stop()
+
+
+@pytest.fixture(scope="module")
+def worker(shared_peer, broker, tmp_path_factory):
+    worker = Worker(tmp_path_factory.mktemp("worker"), shared_peer, broker, append_interval=0.05)
+    until(lambda: " ready." in worker.log)
+    yield worker
+    worker.destroy()
+
+
+@pytest.fixture
+def submit(worker, shared_peer, ring):
+    """Has the worker run a job; at the end of the test nothing of it may be left."""
+    jobs = []
+
+    def submit(lease=60.0, **parts):
+        shared_peer.lease_seconds = lease
+        jobs.append(shared_peer.submit(spec(**parts)))
+        ring()
+        return jobs[-1]
+
+    yield submit
+    shared_peer.without_database, shared_peer.refuse = False, None
+    for job in jobs:
+        shared_peer.take_away(job)
+        until(lambda job=job: not processes(job), 20)
+    until(lambda: not any(worker.folder.glob("state/*/*-*")))
+
+
+def rank(job):
+    """The process of the only rank."""
+    return next((process for process in processes(job) if "cpt_core.train" in process.cmdline()), None)
+
+
+@pytest.fixture(scope="module")
+def trained(worker, shared_peer, ring):
+    """A job that was trained to its end, through a hundred doorbells, lost replies and outages of API and database."""
+    shared_peer.lease_seconds = 60.0
+    job = shared_peer.submit(spec(steps=200, checkpoint=60))
+    shared_peer.lose_replies = 1
+    ring(times=100)
+    until(lambda: job.of("started"))
+    shared_peer.lose_replies = 2
+    until(lambda: trains(job))
+    shared_peer.without_database = True
+    before = shared_peer.appends
+    until(lambda: shared_peer.appends > before)
+    shared_peer.without_database = False
+    shared_peer.stop()
+    shared_peer.start()
+    until(lambda: job.end)
+    until(lambda: not any(worker.folder.glob("state/*/*-*")))
+    return job
+
+
+def test_a_job_is_trained_to_its_end(trained):
+    assert (trained.end["outcome"], trained.end["reason"]) == ("succeeded", "completed")
+    assert processes(trained) == []
+
+
+def test_every_record_arrives_once_and_in_order(trained):
+    for record in trained.records[1]:
+        ADAPTER.validate_python(record)
+    assert trained.records[1][0]["type"] == "started"
+    assert [record["step"] for record in trained.of("step")] == list(range(200))
+    assert trained.records[1][-1] is trained.end
+
+
+def test_a_hundred_doorbells_and_a_lost_reply_to_the_claim_start_one_attempt(trained, shared_peer):
+    assert trained.attempt == 1
+    assert len([job for job in shared_peer.claims.values() if job is trained]) == 1
+
+
+def test_superseded_checkpoints_are_deleted_and_the_last_ones_kept(trained, worker):
+    paths = [record["path"] for record in trained.of("checkpoint")]
+    assert [record["step"] for record in trained.of("checkpoint")] == [60, 120, 180, 200]
+    assert {path for path in paths if (worker.folder / "storage" / path / "manifest.json").exists()} == set(paths[-2:])
+
+
+def test_a_cancelled_job_ends_cancelled_once_no_process_is_left(submit):
+    job = submit()
+    until(lambda: trains(job))
+    job.command = "cancel"
+    until(lambda: job.end, 20)
+    assert (job.end["outcome"], job.end["reason"]) == ("cancelled", "user")
+    assert processes(job) == []
+
+
+def test_a_job_that_is_cancelled_while_its_processes_start_never_trains(submit):
+    job = submit()
+    until(lambda: processes(job))
+    job.command = "cancel"
+    until(lambda: job.end, 20)
+    assert job.end["outcome"] == "cancelled"
+    assert trains(job) == []
+
+
+def test_a_paused_job_saves_and_continues_where_it_was(submit, ring):
+    job = submit()
+    until(lambda: trains(job))
+    job.command = "pause"
+    until(lambda: job.end, 20)
+    assert (job.end["outcome"], job.end["reason"]) == ("paused", "user")
+    assert job.resume["step"] == job.of("step")[-1]["step"] + 1
+
+    job.state = "queued"
+    ring()
+    until(lambda: job.attempt == 2 and trains(job))
+    assert job.of("started")[0]["resume_step"] == job.resume["step"] == trains(job)[0]["step"]
+
+
+def test_an_attempt_that_lost_its_job_dies_within_two_seconds(submit, shared_peer):
+    job = submit(lease=6.0)
+    until(lambda: processes(job))
+    shared_peer.take_away(job)
+    until(lambda: not processes(job), 2)
+    assert job.end is None
+
+
+def test_a_worker_that_was_stopped_past_its_lease_writes_nothing_more_and_its_tree_dies(submit, shared_peer, worker):
+    job = submit(lease=3.0)
+    until(lambda: trains(job))
+    worker.signal(signal.SIGSTOP)
+    until(lambda: psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED)
+    shared_peer.take_away(job)
+    before = len(job.records[1])
+    time.sleep(3.0)  # the lease
+    assert processes(job)
+    worker.signal(signal.SIGCONT)
+    until(lambda: not processes(job), 2)
+    assert len(job.records[1]) == before
+
+
+def test_training_stops_before_the_lease_ends_when_the_api_is_silent_and_says_so_later(submit, shared_peer):
+    job = submit(lease=3.0)
+    until(lambda: processes(job))
+    shared_peer.stop()
+    until(lambda: not processes(job), 3.0)
+    assert job.end is None
+
+    shared_peer.start()
+    until(lambda: job.end)
+    assert (job.end["outcome"], job.end["reason"]) == ("preempted", "preempted")
+
+
+def test_a_killed_rank_fails_the_attempt_by_name(submit):
+    job = submit()
+    until(lambda: rank(job)).kill()
+    until(lambda: job.end, 20)
+    assert (job.end["outcome"], job.end["reason"]) == ("failed", "rank_failed")
+    assert "process 0 was killed (SIGKILL)" in job.end["message"]
+    assert "memory" in job.end["message"]
+
+
+def test_a_record_that_the_api_refuses_ends_the_attempt_in_the_apis_words(submit, shared_peer):
+    shared_peer.refuse = "step"
+    job = submit()
+    until(lambda: job.end)
+    assert (job.end["outcome"], job.end["reason"]) == ("failed", "internal")
+    assert "no step, please" in job.end["message"]
+    assert processes(job) == []
+
+
+def test_work_is_found_without_any_doorbell_and_without_a_broker(start, peer):
+    job = peer.submit(spec())
+    worker = start(peer, broker_url="redis://127.0.0.1:1/0")
+    until(lambda: processes(job))
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert job.end["outcome"] == "preempted"
+
+
+def test_a_worker_that_is_told_to_go_hands_its_job_over_at_a_checkpoint(start, peer):
+    job = peer.submit(spec())
+    worker = start(peer)
+    until(lambda: trains(job))
+    waiting = peer.submit(spec())
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert (job.end["outcome"], job.end["reason"]) == ("preempted", "preempted")
+    assert job.resume["step"] == job.of("step")[-1]["step"] + 1
+    assert processes(job) == []
+    assert waiting.state == "queued"
+    assert not (worker.folder / "state" / worker.name).exists()
+
+
+def test_a_worker_that_is_told_twice_waits_for_nobody(start, peer):
+    job = peer.submit(spec())
+    worker = start(peer, grace_seconds=600)
+    until(lambda: rank(job)).suspend()  # it cannot end by itself
+    worker.signal(signal.SIGTERM)
+    until(lambda: "to be stopped: go" in worker.log)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert processes(job) == []
+    assert job.end["outcome"] == "preempted"
+
+
+def test_no_process_outlives_a_killed_worker_and_the_next_clears_up(start, peer):
+    job = peer.submit(spec(devices=2))
+    worker = start(peer)
+    until(lambda: trains(job))
+    assert len(processes(job)) >= 3
+    worker.signal(signal.SIGKILL)
+    until(lambda: not processes(job), 2)
+    leftover = worker.folder / "state" / worker.name
+    assert leftover.exists()
+
+    start(peer)
+    until(lambda: not leftover.exists())
+
+
+def test_training_that_hangs_is_ended(start, peer):
+    job = peer.submit(spec())
+    start(peer, startup_seconds=2)
+    until(lambda: rank(job)).suspend()
+    until(lambda: job.end, 20)
+    assert (job.end["outcome"], job.end["reason"]) == ("failed", "hung")
+    assert any("py-spy" in record["message"] for record in job.of("log"))
+
+
+def test_training_waits_while_the_spool_is_full_and_nothing_is_lost(start, peer):
+    job = peer.submit(spec())
+    limit = 8192
+    worker = start(peer, spool_limit_bytes=limit)
+    until(lambda: trains(job))
+    peer.without_database = True
+    (spool,) = worker.folder.glob("state/*/*-1/spool")
+    until(lambda: spool.stat().st_size >= limit)
+    process = rank(job)
+    until(lambda: process.cpu_percent(interval=0.5) < 5)
+    assert spool.stat().st_size < 2 * limit
+
+    before = len(job.of("step"))
+    peer.without_database = False
+    until(lambda: len(job.of("step")) > before + 100)
+    steps = [record["step"] for record in job.of("step")]
+    assert steps == list(range(len(steps)))
