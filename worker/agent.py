@@ -6,6 +6,7 @@ Requests are made once; who calls decides about repeating them.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,8 +79,9 @@ class Agent:
 
     def __init__(self, api_url: str, token: SecretStr) -> None:
         self._token = token
-        # No proxies or credentials from the environment: the API is named in the settings, and nothing else is meant.
-        self._http = httpx.Client(base_url=api_url, trust_env=False, follow_redirects=False)
+        url = httpx.URL(api_url)
+        # A proxy of the environment cannot reach this machine's own API.
+        self._http = httpx.Client(base_url=url, trust_env=not _is_loopback(url.host))
 
     def close(self) -> None:
         """Close the connections."""
@@ -112,6 +114,12 @@ class Agent:
             headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": "application/json"},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
         )
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def claim_answer(status: int, body: bytes) -> ClaimAnswer:

@@ -123,7 +123,9 @@ class Attempt:
             log.exception("%s failed in the worker", self._name)
             self._destroy()
             end = Finished(
-                outcome="failed", reason=Reason.INTERNAL, message=f"The worker has a defect: {error!r}"[:8000]
+                outcome="failed",
+                reason=Reason.INTERNAL,
+                message=f"The worker could not carry the attempt out: {error!r}"[:8000],
             )
         try:
             return self._deliver(end)
@@ -215,8 +217,7 @@ class Attempt:
     def _drain(self) -> None:
         """Take what rank 0 wrote last. Waits while the spool is full, unless nobody will ever empty it."""
         while self._recorder.take() or not self._recorder.reading:
-            self._look()
-            if self._causes & {Cause.LOST, Cause.REFUSED, Cause.GO_NOW} or self._time_is_up():
+            if self._sender.over or self._sender.refused is not None or self._time_is_up():
                 return
             self._recorder.wait(_TICK_SECONDS)
 
@@ -226,7 +227,7 @@ class Attempt:
                 causes=frozenset(self._causes),
                 finished=self._recorder.finished,
                 exit_code=None if self._tree is None else self._tree.reap(),
-                failure=launch.failure(self._folder / "logs"),
+                failure=None if self._killed else launch.failure(self._folder / "logs"),
                 refusal=self._sender.refused or "",
                 hung_seconds=self._watchdog.limit,
                 blind_seconds=self._timing.blind,

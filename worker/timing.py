@@ -33,8 +33,7 @@ def timing(lease: float, *, interval: float, blind: float | None = None) -> Timi
     """The periods that fit a lease of `lease` seconds.
 
     Two heartbeats may go unanswered before the attempt counts as blind. `interval` is shortened to a sixth of the
-    lease, and `blind` to nine tenths of the lease, so that the worker
-    stops before the API gives the job to another.
+    lease, and `blind` to nine tenths of it, so that the worker stops before the API gives the job to another.
     """
     sixth = lease / 6
     return Timing(

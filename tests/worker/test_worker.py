@@ -12,7 +12,7 @@ import pytest
 from cpt_core.events import ADAPTER
 
 from .conftest import Worker, processes, spec, trains
-from .peer import Peer
+from .peer import AGENT_TOKEN, Peer
 from .waiting import until
 
 
@@ -173,6 +173,13 @@ def test_a_killed_rank_fails_the_attempt_by_name(submit):
     assert (job.end["outcome"], job.end["reason"]) == ("failed", "rank_failed")
     assert "process 0 was killed (SIGKILL)" in job.end["message"]
     assert "memory" in job.end["message"]
+
+
+def test_training_does_not_see_the_workers_secrets(submit):
+    job = submit()
+    environment = until(lambda: rank(job)).environ()
+    assert AGENT_TOKEN not in environment.values()
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_a_record_that_the_api_refuses_ends_the_attempt_in_the_apis_words(submit, shared_peer):
