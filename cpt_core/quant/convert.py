@@ -104,8 +104,8 @@ def quantize_model(
     """Quantise the Conv2d, Linear, LSTM and MultiheadAttention layers of `model`, in place.
 
     Modules change their class; they, their parameters and all names stay the same objects. Buffers of running ranges
-    join the state dict. Embeddings, norms and subclasses of these layers are left alone. Under DDP use
-    `broadcast_buffers=False`, or rank 0's ranges and noise overwrite the others'.
+    join the state dict. Embeddings, norms and subclasses of these layers are left alone. Under DDP
+    switch off the broadcast of buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
 
     Args:
         model: any module. Layers that are quantised already join the returned state.
