@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -104,17 +106,25 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Ranks:
 
 def threads_per_rank() -> int:
     """The cores this process may use, shared among the ranks of this machine."""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // ranks)
+    return max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else min(cores, -(-int(quota) // int(period)))  # a container's share, rounded up
 
 
 _LOCAL = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
 
 
 def _device(wanted: Literal["auto", "cpu", "cuda"], local_rank: int, local_world_size: int) -> torch.device:
+    """The rank's own device; "auto" is CUDA if there is a device for each rank of this machine, else the CPU."""
     available = torch.cuda.device_count() if wanted != "cpu" else 0
-    if wanted == "cpu" or (wanted == "auto" and available == 0):
+    if wanted == "cpu" or (wanted == "auto" and available < local_world_size):
         return torch.device("cpu")
     if available < local_world_size:
         raise SpecError(

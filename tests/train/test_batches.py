@@ -7,6 +7,7 @@ import torch
 
 from cpt_core.data import DataError, Dataset, Split, TrainingBatches, evaluation_batches
 from cpt_core.data.augment import crop_flip
+from cpt_core.seeding import derive
 
 
 def dataset(train=37, test=23):
@@ -105,3 +106,8 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index():
     assert torch.equal(augmented(order.flip(0)[:7]), everything.flip(0)[:7])
     assert not torch.equal(augmented(order, epoch=1), everything)
     assert not torch.equal(augmented(order, seed=1), everything)
+
+
+def test_derived_seeds_stay_what_they_were_so_that_old_checkpoints_resume():
+    assert derive(0, "permutation", 0) == 861_230_331_840_472_536
+    assert derive(7, "noise", 123, 1) == 8_429_353_628_682_118_784

@@ -1,0 +1,67 @@
+"""Resuming with three ranks, from where on the order of summation over ranks matters."""
+
+import multiprocessing
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+
+from cpt_core.checkpoint import describe
+from cpt_core.run import Run
+from cpt_core.train.attempt import StopRequest, attempt
+from cpt_core.train.recorder import Recorder, ignore
+
+from .conftest import make_spec
+
+
+def be_a_rank(run_json, environment):
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    run = Run.model_validate_json(run_json)
+    os._exit(attempt(run, Recorder(run.events) if environment["RANK"] == "0" else ignore, StopRequest()))
+
+
+@pytest.fixture
+def train(here):
+    """Trains with real ranks, forked from a process that has imported everything, around a store as torchrun's."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cpt_core.train.attempt", "torch._dynamo"])
+
+    def train(world_size, name, resume=None):
+        spec = make_spec(
+            training={"steps": 6, "batch_size": 12}, evaluation={"batch_size": 12}, resources={"devices": world_size}
+        )
+        run = here.run(spec, name=name, resume=resume)
+        store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        environment = {
+            "WORLD_SIZE": str(world_size),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        ranks = [
+            context.Process(target=be_a_rank, args=(run.model_dump_json(), environment | {"RANK": str(rank)}))
+            for rank in range(world_size)
+        ]
+        for rank in ranks:
+            rank.start()
+        for rank in ranks:
+            rank.join(timeout=120)
+        assert [rank.exitcode for rank in ranks] == [0] * world_size
+        return here.folder / "storage" / name
+
+    return train
+
+
+def test_resuming_with_three_ranks_is_bit_exact(train, here):
+    unbroken = train(3, "unbroken")
+    resumed = train(3, "resumed", describe(here.storage, "unbroken/step-00000003"))
+    names = sorted(path.name for path in (unbroken / "step-00000006").glob("*.safetensors"))
+    assert len(names) == 4
+    for name in names:
+        left, right = (load_file(folder / "step-00000006" / name) for folder in (unbroken, resumed))
+        assert left.keys() == right.keys()
+        assert [key for key in left if not torch.equal(left[key], right[key])] == []
