@@ -70,7 +70,7 @@ class Cost(Resource):
     gbitops: float
     """GBitOPs."""
     gbitops_static: float
-    """GBitOPs of static training at the schedule's highest bits with the same gradient bits."""
+    """GBitOPs of static training at the schedules' highest bits, forward and backward."""
     gbitops_fp32: float
     """GBitOPs of full precision."""
     saved_vs_static: float | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from cpt_core.schedules import Schedule
@@ -58,18 +59,51 @@ def step_gbitops(macs: int, samples: int, forward_bits: int, backward_bits: int)
     return step_bit_operations(macs, samples, forward_bits, backward_bits) / 10**9
 
 
-def gbitops(macs: int, samples: int, schedule: Schedule, backward_bits: int) -> float:
+def gbitops(macs: int, samples: int, schedule: Schedule, backward_bits: int | Schedule) -> float:
     """GBitOPs of a whole training run.
 
     Args:
         macs: multiply-accumulates of one sample's forward pass.
         samples: samples over the whole run (steps x batch size), spread evenly over the steps.
         schedule: bit widths of weights and activations.
-        backward_bits: bit width of the errors.
+        backward_bits: bit width of the errors, or their schedule over the same steps.
     """
-    steps_at = Counter(schedule.all().tolist())
-    per_mac = sum(count * bit_operations_per_mac(bits, backward_bits) for bits, count in steps_at.items())
+    forward = schedule.all().tolist()
+    backward = repeat(backward_bits) if isinstance(backward_bits, int) else backward_bits.all().tolist()
+    steps_at = Counter(zip(forward, backward, strict=False))
+    per_mac = sum(count * bit_operations_per_mac(*widths) for widths, count in steps_at.items())
     return macs * samples * per_mac / (schedule.steps * 10**9)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A cost beside what other training of as many samples would have cost."""
+
+    gbitops: float
+    """The cost itself."""
+    gbitops_static: float
+    """With the highest bit widths of the schedules throughout."""
+    gbitops_fp32: float
+    """In full precision."""
+    saved_vs_static: float
+    """1 - gbitops / gbitops_static."""
+    saved_vs_fp32: float
+    """1 - gbitops / gbitops_fp32."""
+
+
+def compare(gbitops: float, macs: int, samples: int, max_bits: int, max_gradient_bits: int) -> Comparison:
+    """What `samples` samples of `macs` MACs each cost, beside static and full precision training.
+
+    Args:
+        gbitops: what they cost.
+        macs: multiply-accumulates of one sample's forward pass.
+        samples: samples trained on, at least 1.
+        max_bits: bit width of weights and activations in static training.
+        max_gradient_bits: bit width of the errors in static training.
+    """
+    static = step_gbitops(macs, samples, max_bits, max_gradient_bits)
+    full = step_gbitops(macs, samples, 32, 32)
+    return Comparison(gbitops, static, full, 1 - gbitops / static, 1 - gbitops / full)
 
 
 def macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:

@@ -163,7 +163,7 @@ class Result(BaseModel):
     gbitops: Positive
     """GBitOPs of the whole run."""
     gbitops_static: Positive
-    """What static training at the schedule's highest bits with the same gradient bits would have cost."""
+    """What static training at the schedules' highest bits, forward and backward, would have cost."""
     gbitops_fp32: Positive
     """What full precision would have cost."""
     modelled_joules: Positive

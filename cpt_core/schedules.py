@@ -9,8 +9,10 @@ Because nothing but the step goes in, every rank, a resumed attempt and the cost
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -81,6 +83,20 @@ def make(
         return leg(step, length, float(min_bits), float(max_bits))
 
     return Schedule(name, steps, profile)
+
+
+def piecewise(pieces: Sequence[tuple[int, int]], *, steps: int) -> Schedule:
+    """The schedule of (first step, bit width) pieces, each until the next one begins.
+
+    Raises:
+        ValueError: there are no steps, or the first steps of the pieces do not ascend strictly from 0.
+    """
+    begins = [begin for begin, _bits in pieces]
+    if steps < 1:
+        raise ValueError(f"steps ({steps}) must be at least 1")
+    if begins[:1] != [0] or any(later <= earlier for earlier, later in itertools.pairwise(begins)):
+        raise ValueError(f"the pieces must begin at step 0 and then at ascending steps, not at {begins}")
+    return Schedule("piecewise", steps, lambda step: float(pieces[bisect_right(begins, step) - 1][1]))
 
 
 Leg = Callable[[int, int, float, float], float]

@@ -90,7 +90,7 @@ class Cost(Resource):
     gbitops: float
     """So far."""
     gbitops_static: float
-    """Static training at the schedule's highest bits, same gradient bits."""
+    """Static training at the schedules' highest bits, forward and backward."""
     gbitops_fp32: float
     """Full precision."""
     saved_vs_static: float

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
-
-from cpt_core.cost import step_gbitops
 
 from api.jobs.models import Event, Job, Metric
 from api.jobs.repository import METRIC_FIELDS
@@ -22,6 +21,7 @@ from api.jobs.schemas import (
     ModelledEnergy,
     Progress,
 )
+from cpt_core.cost import compare
 from cpt_core.events import Checkpoint, Evaluation, Result, Started, StepDone
 from cpt_core.lifecycle import Reason, State
 from cpt_core.spec import JobSpec
@@ -76,16 +76,8 @@ def _progress(spec: JobSpec, started: Started | None, step: StepDone | None) -> 
 
 
 def _cost(spec: JobSpec, started: Started, step: StepDone) -> Cost:
-    samples = (step.step + 1) * spec.training.batch_size
-    static = step_gbitops(started.macs, samples, spec.precision.max_bits, spec.precision.gradient_bits)
-    full = step_gbitops(started.macs, samples, 32, 32)
-    return Cost(
-        gbitops=step.gbitops,
-        gbitops_static=static,
-        gbitops_fp32=full,
-        saved_vs_static=1 - step.gbitops / static,
-        saved_vs_fp32=1 - step.gbitops / full,
-    )
+    precision, samples = spec.precision, (step.step + 1) * spec.training.batch_size
+    return Cost(**asdict(compare(step.gbitops, started.macs, samples, precision.max_bits, precision.max_gradient_bits)))
 
 
 def _energy(started: Started, step: StepDone) -> Energy:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from cpt_client import models
-from cpt_core.cost import step_gbitops
+from cpt_core.cost import compare
 from cpt_core.events import AnyEvent, Checkpoint, Evaluation, Finished, Started, StepDone
 from cpt_core.spec import JobSpec
 
@@ -70,15 +71,8 @@ class LocalRun:
 
     def _cost(self, event: StepDone, started: Started) -> models.Cost:
         precision, samples = self._spec.precision, (event.step + 1) * self._spec.training.batch_size
-        static = step_gbitops(started.macs, samples, precision.max_bits, precision.gradient_bits)
-        full = step_gbitops(started.macs, samples, 32, 32)
-        return models.Cost(
-            gbitops=event.gbitops,
-            gbitops_static=static,
-            gbitops_fp32=full,
-            saved_vs_static=1 - event.gbitops / static,
-            saved_vs_fp32=1 - event.gbitops / full,
-        )
+        cost = compare(event.gbitops, started.macs, samples, precision.max_bits, precision.max_gradient_bits)
+        return models.Cost(**asdict(cost))
 
     def _energy(self, event: StepDone, started: Started) -> models.Energy:
         counter = started.energy.model_dump()

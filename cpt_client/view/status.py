@@ -27,7 +27,8 @@ LONG_QUEUED = 10.0
 def static_bits(job: Job) -> int | None:
     """The schedule's highest bit width, with which static training is compared; null when the spec does not say."""
     precision: Mapping[str, Any] = job.spec.get("precision") or {}
-    bits = precision.get("max_bits", precision.get("bits"))
+    pieces = [piece.get("bits") for piece in precision.get("pieces", [])]
+    bits = max(pieces) if pieces else precision.get("max_bits", precision.get("bits"))
     return bits if isinstance(bits, int) else None
 
 

@@ -59,9 +59,10 @@ class Trainer:
         if ranks.world_size != spec.resources.devices:
             raise SpecError(f"resources.devices is {spec.resources.devices}, but {ranks.world_size} rank(s) are here.")
         self.steps = training.steps
-        self.schedule = precision.forward_schedule(self.steps)
+        self.forward_bits = precision.forward_schedule(self.steps)
+        self.backward_bits = precision.backward_schedule(self.steps)
         self.evaluation_bits = spec.evaluation.bits or precision.max_bits
-        if self.evaluation_bits != precision.max_bits == 32:
+        if self.evaluation_bits != precision.min_bits == 32:
             raise SpecError("evaluation.bits must be 32: training in full precision keeps no ranges to quantise with.")
 
         with ranks.rank_0_first():  # which may have to fetch it
@@ -84,8 +85,8 @@ class Trainer:
         self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
         self._settle_buckets()
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
-        self.spent = Spent(self.profile, training.batch_size, precision.gradient_bits)
-        self.spent.add_all(self.schedule, self.first_step)
+        self.spent = Spent(self.profile, training.batch_size)
+        self.spent.add_all(self.forward_bits, self.backward_bits, self.first_step)
         self.rates = array("d")
         kind: Literal["cpu", "cuda"] = "cuda" if ranks.device.type == "cuda" else "cpu"
         self.meter = energy.open_meter(kind, devices=range(ranks.world_size))
@@ -119,7 +120,7 @@ class Trainer:
         began = time.perf_counter()
         spec, batch_size = self.spec, self.spec.training.batch_size
         lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, step, self.steps)
-        self.precision.set(self.schedule.bits(step), spec.precision.gradient_bits)
+        self.precision.set(self.forward_bits.bits(step), self.backward_bits.bits(step))
         noise = derive(spec.training.seed, "noise", step, self.ranks.rank)
         torch.manual_seed(noise)
         self.precision.reseed(noise)
@@ -147,7 +148,7 @@ class Trainer:
             group["lr"] = lr
         self.optimizer.step()
 
-        self.spent.add(self.precision.forward_bits)
+        self.spent.add(self.precision.forward_bits, self.precision.backward_bits)
         self.rates.append(batch_size / (time.perf_counter() - began))
         self.emit(
             StepDone(
@@ -266,15 +267,18 @@ class Trainer:
     def _succeeded(self, evaluation: Evaluation, saved: str) -> Finished:
         spec, precision = self.spec, self.spec.precision
         samples = self.steps * spec.training.batch_size
+        spent = cost.compare(
+            self.spent.gbitops, self.profile.macs, samples, precision.max_bits, precision.max_gradient_bits
+        )
         result = Result(
             accuracy=evaluation.accuracy,
             loss=evaluation.loss,
             bits=evaluation.bits,
             steps=self.steps,
             samples=samples,
-            gbitops=self.spent.gbitops,
-            gbitops_static=cost.step_gbitops(self.profile.macs, samples, precision.max_bits, precision.gradient_bits),
-            gbitops_fp32=cost.step_gbitops(self.profile.macs, samples, 32, 32),
+            gbitops=spent.gbitops,
+            gbitops_static=spent.gbitops_static,
+            gbitops_fp32=spent.gbitops_fp32,
             modelled_joules=self.spent.modelled_joules,
             energy_joules=self.meter.joules(),
             samples_per_second=statistics.median(self.rates) if self.rates else 0.0,

@@ -14,12 +14,21 @@ from tests.api.factories import spec_document
 DIGITS = {"name": "digits"}
 COSINE = {"schedule": "cosine", "cycles": 2}
 
+
+def pieces(*steps_and_bits: tuple[int, int]) -> dict[str, Any]:
+    """A spec's piecewise precision."""
+    listed = [{"from_step": step, "bits": bits} for step, bits in steps_and_bits]
+    return {"precision": {"schedule": "piecewise", "pieces": listed}}
+
+
 BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"colour": "red"}, "/colour"),
     "unknown nested field": ({"training": {"steps": 20, "epoch": 3}}, "/training/epoch"),
     "unknown field of a union": ({"precision": {**COSINE, "bits": 8}}, "/precision/bits"),
     "missing model": ({"model": None}, "/model"),
     "unknown model": ({"model": {"name": "resnet39"}}, "/model/name"),
+    "model without a name": ({"model": {}}, "/model/name"),
+    "unknown field of a model": ({"model": {"name": "resnet18", "depth": 3}}, "/model/depth"),
     "model by path": ({"model": {"name": "../../etc/passwd"}}, "/model/name"),
     "unknown dataset": ({"dataset": {"name": "imagenet-22k"}}, "/dataset/name"),
     "dataset without a name": ({"dataset": {}}, "/dataset/name"),
@@ -37,6 +46,33 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "bits 33": ({"precision": {**COSINE, "max_bits": 33}}, "/precision/max_bits"),
     "bits 17": ({"precision": {"schedule": "static", "bits": 17}}, "/precision/bits"),
     "gradient bits 31": ({"precision": {**COSINE, "gradient_bits": 31}}, "/precision/gradient_bits"),
+    "a gradient cycle without a schedule": (
+        {"precision": {**COSINE, "gradient_bits": {"cycles": 2}}},
+        "/precision/gradient_bits/schedule",
+    ),
+    "a gradient cycle of 1 bit": (
+        {"precision": {**COSINE, "gradient_bits": {**COSINE, "min_bits": 1}}},
+        "/precision/gradient_bits/min_bits",
+    ),
+    "a gradient cycle that descends": (
+        {"precision": {**COSINE, "gradient_bits": {**COSINE, "min_bits": 9, "max_bits": 6}}},
+        "/precision/gradient_bits/min_bits",
+    ),
+    "a gradient cycle to full precision": (
+        {"precision": {**COSINE, "gradient_bits": {**COSINE, "max_bits": 32}}},
+        "/precision/gradient_bits/max_bits",
+    ),
+    "more gradient cycles than steps": (
+        {"precision": {**COSINE, "gradient_bits": {**COSINE, "cycles": 21}}},
+        "/precision/gradient_bits/cycles",
+    ),
+    "gradient bits as a list": ({"precision": {**COSINE, "gradient_bits": [4, 8]}}, "/precision/gradient_bits"),
+    "unknown quantizer": ({"precision": {**COSINE, "quantizer": "binary"}}, "/precision/quantizer"),
+    "no pieces": ({"precision": {"schedule": "piecewise", "pieces": []}}, "/precision/pieces"),
+    "pieces that begin late": (pieces((1, 8)), "/precision/pieces/0/from_step"),
+    "pieces that go back": (pieces((0, 8), (9, 4), (9, 6)), "/precision/pieces/2/from_step"),
+    "a piece after the end": (pieces((0, 8), (20, 4)), "/precision/pieces/1/from_step"),
+    "a piece of 20 bits": (pieces((0, 8), (9, 20)), "/precision/pieces/1/bits"),
     "bits as text": ({"precision": {**COSINE, "min_bits": "3"}}, "/precision/min_bits"),
     "bits as a fraction": ({"precision": {**COSINE, "min_bits": 3.5}}, "/precision/min_bits"),
     "bits as a truth value": ({"precision": {**COSINE, "min_bits": True}}, "/precision/min_bits"),

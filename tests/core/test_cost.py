@@ -67,6 +67,21 @@ def test_a_forecast_equals_the_sum_over_the_steps_exactly():
     assert cost.gbitops(macs, batch * 101, schedule, 8) == run / 10**9
 
 
+def test_gradient_bits_that_cycle_are_counted_step_by_step():
+    forward = schedules.make("cosine", steps=101, cycles=10, min_bits=3, max_bits=6)
+    backward = schedules.make("cosine", steps=101, cycles=10, min_bits=4, max_bits=7)
+    run = sum(cost.step_bit_operations(1000, 128, forward.bits(step), backward.bits(step)) for step in range(101))
+    assert cost.gbitops(1000, 128 * 101, forward, backward) == run / 10**9
+
+
+def test_a_cost_is_compared_with_static_training_at_the_highest_bits_and_with_fp32():
+    spent = cost.compare(0.5, 1_000_000, 10, 8, 6)
+    assert spent.gbitops_static == cost.step_gbitops(1_000_000, 10, 8, 6) == 1.6
+    assert spent.gbitops_fp32 == cost.step_gbitops(1_000_000, 10, 32, 32)
+    assert spent.saved_vs_static == 1 - 0.5 / 1.6
+    assert spent.saved_vs_fp32 == 1 - 0.5 / spent.gbitops_fp32
+
+
 def test_a_steps_gbitops_are_macs_times_samples_times_the_squares():
     assert cost.step_gbitops(1_000_000, 100, 4, 8) == 0.1 * (16 + 64)
 

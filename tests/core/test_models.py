@@ -1,14 +1,20 @@
 """The registry of models, and their sizes."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from cpt_core import cost
 from cpt_core.models import create_model, list_models, register_model
 from cpt_core.quant import quantize_model
-from cpt_core.spec import CifarResNet
+from cpt_core.spec import CifarResNet, ImageNetResNet, MobileNetV2
 
-NAMES = list(CifarResNet.model_fields["name"].annotation.__args__)
+NAMES = [
+    name
+    for part in (CifarResNet, MobileNetV2, ImageNetResNet)
+    for name in get_args(part.model_fields["name"].annotation)
+]
 
 
 @pytest.mark.parametrize(

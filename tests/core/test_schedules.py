@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cpt_core.schedules import SCHEDULES, make
+from cpt_core.schedules import SCHEDULES, make, piecewise
+from cpt_core.spec import JobSpec
 from tests.core import golden
 
 CPT_CASES = {
@@ -16,6 +17,7 @@ CPT_CASES = {
     "19": (120, 10, 2, 7),
     "21": (64, 4, 8, 3),
 }
+GRADIENT_CASES = {"13": (101, 10, 4, 7), "19": (120, 10, 3, 6)}
 NAMED = sorted(key for key in golden.load("schedule") if key.startswith("named/"))
 
 
@@ -24,6 +26,16 @@ def test_cosine_equals_the_authors_schedule(case):
     steps, cycles, min_bits, max_bits = CPT_CASES[case]
     schedule = make("cosine", steps=steps, cycles=cycles, min_bits=min_bits, max_bits=max_bits)
     assert np.array_equal(schedule.all(), golden.load("schedule")[f"cpt/{case}/bits"])
+
+
+@pytest.mark.parametrize("case", GRADIENT_CASES)
+def test_gradient_bits_that_cycle_equal_the_authors(case):
+    steps, cycles, min_bits, max_bits = GRADIENT_CASES[case]
+    cycle = {"schedule": "cosine", "cycles": cycles, "min_bits": min_bits, "max_bits": max_bits}
+    document = {"model": {"name": "resnet8"}, "dataset": {"name": "digits"}, "training": {"steps": steps}}
+    spec = JobSpec.model_validate(document | {"precision": {"schedule": "static", "gradient_bits": cycle}})
+    expected = golden.load("schedule")[f"cpt/{case}/grad_bits"]
+    assert np.array_equal(spec.precision.backward_schedule(steps).all(), expected)
 
 
 @pytest.mark.parametrize("key", NAMED)
@@ -69,6 +81,16 @@ def test_a_tie_rounds_to_even():
 
 def test_static_is_always_the_highest_bits():
     assert set(make("static", steps=5, max_bits=6).all()) == {6}
+
+
+def test_pieces_hold_until_the_next_one_begins():
+    assert piecewise([(0, 8), (2, 3), (3, 32)], steps=5).all().tolist() == [8, 8, 3, 32, 32]
+
+
+@pytest.mark.parametrize("pieces", [[], [(1, 8)], [(0, 8), (0, 4)], [(0, 8), (3, 4), (2, 6)]])
+def test_pieces_that_do_not_ascend_from_0_are_refused(pieces):
+    with pytest.raises(ValueError, match="must begin at step 0"):
+        piecewise(pieces, steps=5)
 
 
 @pytest.mark.parametrize("step", [-1, 10])

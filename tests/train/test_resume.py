@@ -11,6 +11,14 @@ from .conftest import make_spec, only_end, write_idx_dataset
 RUNS = {
     "momentum SGD": {},
     "AdamW with a cosine": {"optimizer": {"name": "adamw"}, "lr_schedule": {"name": "cosine", "warmup_steps": 2}},
+    "errors that cycle, DoReFa": {
+        "precision": {
+            "schedule": "piecewise",
+            "pieces": [{"from_step": 0, "bits": 8}, {"from_step": 2, "bits": 4}, {"from_step": 5, "bits": 6}],
+            "gradient_bits": {"schedule": "cosine", "min_bits": 4, "max_bits": 8, "cycles": 2},
+            "quantizer": "dorefa",
+        }
+    },
     "fp32": {"precision": {"schedule": "static", "bits": 32}},
     # 20 images make two batches an epoch: the checkpoint after step 3 is inside the second epoch.
     "inside an epoch, augmented": {"dataset": {"name": "idx", "path": "twenty", "augment": "crop_flip"}},

@@ -1,0 +1,33 @@
+"""The job spec: one strict, versionless pydantic model for YAML files, HTTP bodies and the trainer.
+
+Unknown fields are errors, every number has bounds, and every error names its field by JSON pointer
+(RFC 6901), see `problems`. This package must not import torch: the API validates with it.
+"""
+
+from cpt_core.spec.base import Name
+from cpt_core.spec.dataset import CifarDataset, DatasetSpec, DigitsDataset, FileDataset, IdxDataset
+from cpt_core.spec.job import JobSpec
+from cpt_core.spec.model import CifarResNet, ImageNetResNet, MobileNetV2
+from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec
+from cpt_core.spec.reading import load, problem, problems
+
+__all__ = [
+    "AdamW",
+    "CifarDataset",
+    "CifarResNet",
+    "ConstantLr",
+    "DatasetSpec",
+    "DigitsDataset",
+    "FileDataset",
+    "IdxDataset",
+    "ImageNetResNet",
+    "JobSpec",
+    "LrScheduleSpec",
+    "MobileNetV2",
+    "MultiStepLr",
+    "Name",
+    "OptimizerSpec",
+    "load",
+    "problem",
+    "problems",
+]

@@ -1,0 +1,97 @@
+"""The whole document, and the rules between its parts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from cpt_core.spec.base import Bits, Name, SpecModel, field_error
+from cpt_core.spec.dataset import DatasetSpec
+from cpt_core.spec.model import ModelSpec
+from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd
+from cpt_core.spec.precision import PrecisionSpec
+
+
+class TrainingSpec(SpecModel):
+    """How long, in what batches, from which seed."""
+
+    steps: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Optimiser steps in all."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    """Samples per optimiser step, over all devices."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed of initial weights, data order, augmentation and stochastic rounding."""
+
+
+class EvaluationSpec(SpecModel):
+    """When and at which bit width quality is measured."""
+
+    every_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Steps between evaluations; null: only at the end, which is always evaluated."""
+    bits: Bits | None = None
+    """Bit width of weights and activations in evaluation; null: the schedule's highest."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 500
+    """Samples per evaluation batch, over all devices."""
+
+
+class CheckpointSpec(SpecModel):
+    """When the state of training is saved; a stop on request and the end always save."""
+
+    every_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
+    """Steps between checkpoints."""
+    keep_last: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Registered checkpoints to keep; older ones are deleted."""
+
+
+class ResourceSpec(SpecModel):
+    """Where the job runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Kind of device; `auto`: what the worker has."""
+    devices: Annotated[int, Field(ge=1, le=64)] = 1
+    """Devices, and so DDP processes (ranks)."""
+    queue: Name = "default"
+    """Queue to wait in; workers listen to named queues."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Higher starts first within a queue; equal priorities start in the order of submission."""
+
+
+class JobSpec(SpecModel):
+    """One training job. The same document works as YAML for `cpt train` and `cpt submit` and as JSON over HTTP."""
+
+    model_config = ConfigDict(title="JobSpec")
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = "untitled"
+    """A label for people; need not be unique."""
+    model: ModelSpec
+    """The network."""
+    dataset: DatasetSpec
+    """The data."""
+    precision: PrecisionSpec
+    """The precision schedule."""
+    optimizer: OptimizerSpec = Sgd(name="sgd")
+    """The optimiser."""
+    lr_schedule: LrScheduleSpec = ConstantLr(name="constant")
+    """The learning rate schedule."""
+    training: TrainingSpec
+    """Length, batches, seed."""
+    evaluation: EvaluationSpec = EvaluationSpec()
+    """Evaluation."""
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    """Checkpoints."""
+    resources: ResourceSpec = ResourceSpec()
+    """Devices and queue."""
+
+    @model_validator(mode="after")
+    def _cross_field_rules(self) -> Self:
+        steps, devices = self.training.steps, self.resources.devices
+        self.precision.check_length(steps)
+        for where, size in (("training", self.training.batch_size), ("evaluation", self.evaluation.batch_size)):
+            if size % devices:
+                raise field_error(
+                    f"/{where}/batch_size", f"{size} samples cannot be split evenly over {devices} devices"
+                )
+        if self.lr_schedule.warmup_steps > steps:
+            raise field_error("/lr_schedule/warmup_steps", f"must not be above training.steps ({steps})")
+        return self

@@ -1,0 +1,197 @@
+"""Bit widths over the training."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from cpt_core.schedules import CyclicName, Period, Schedule, make, piecewise
+from cpt_core.spec.base import Bits, SpecModel, field_error
+
+
+class Cycle(SpecModel):
+    """A bit width that cycles between two bounds."""
+
+    pointer: ClassVar[str]
+    """Where in a spec it stands."""
+
+    schedule: CyclicName
+    """`cosine` is CPT (Fu et al. 2021); the others are its follow-up's."""
+    min_bits: Bits = 3
+    """B_min: where each cycle starts (for `cosine`)."""
+    max_bits: Bits = 8
+    """B_max."""
+    cycles: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    """N, the number of cycles over the whole training; 32 in the paper."""
+    period: Period = "floor"
+    """Steps of a cycle: int(steps / cycles), or one more, as the follow-up's CIFAR loops have it."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_bits > self.max_bits:
+            raise field_error(
+                f"{self.pointer}/min_bits",
+                f"min_bits ({self.min_bits}) must not be above max_bits ({self.max_bits}): lower it or raise max_bits",
+            )
+        if self.max_bits == 32 and self.min_bits != 32:
+            raise field_error(
+                f"{self.pointer}/max_bits", "a cycle ends at 16 bits at most; 32 is only for constant bit widths"
+            )
+        return self
+
+    def check_length(self, steps: int) -> None:
+        """Raises an error that names `cycles` unless they fit in a training of `steps` steps."""
+        if self.cycles > steps:
+            raise field_error(
+                f"{self.pointer}/cycles",
+                f"{self.cycles} cycles do not fit in {steps} steps: "
+                "a cycle needs at least one step; lower cycles or raise training.steps",
+            )
+
+    def over(self, steps: int) -> Schedule:
+        """The bit widths of `steps` steps."""
+        return make(
+            self.schedule,
+            steps=steps,
+            cycles=self.cycles,
+            min_bits=self.min_bits,
+            max_bits=self.max_bits,
+            period=self.period,
+        )
+
+
+class GradientCycle(Cycle):
+    """Gradient bits that cycle by the same formulas, with bounds and cycles of their own."""
+
+    pointer: ClassVar[str] = "/precision/gradient_bits"
+
+
+def _gradient_kind(value: Any) -> str:
+    return "cycling" if isinstance(value, dict | GradientCycle) else "constant"
+
+
+GradientBits = Annotated[
+    Annotated[Bits, Tag("constant")] | Annotated[GradientCycle, Tag("cycling")], Discriminator(_gradient_kind)
+]
+
+
+class PrecisionBase(SpecModel):
+    """What every precision schedule has in common."""
+
+    gradient_bits: GradientBits = 8
+    """Bit width of the errors (gradients at layer outputs) in the backward pass: a number, constant, where 32 is not
+    quantised; or a cycle of its own."""
+    quantizer: Literal["sbm", "dorefa", "wageubn"] = "sbm"
+    """The quantiser: `sbm` (Banner et al. 2018), affine min/max with stochastic rounding of the errors; `dorefa` (Zhou
+    et al. 2016); `wageubn` (Yang et al. 2020)."""
+    backend: Literal["simulated"] = "simulated"
+    """How quantised products are computed: `simulated` in floating point."""
+
+    @property
+    def max_gradient_bits(self) -> int:
+        """The highest bit width of the errors."""
+        return self.gradient_bits if isinstance(self.gradient_bits, int) else self.gradient_bits.max_bits
+
+    def backward_schedule(self, steps: int) -> Schedule:
+        """Bit widths of the errors over `steps` steps."""
+        if isinstance(self.gradient_bits, int):
+            return make("static", steps=steps, max_bits=self.gradient_bits)
+        return self.gradient_bits.over(steps)
+
+    def check_length(self, steps: int) -> None:
+        """Raises an error that names the field unless the schedule can be that of a training of `steps` steps."""
+        if isinstance(self.gradient_bits, GradientCycle):
+            self.gradient_bits.check_length(steps)
+
+
+class StaticPrecision(PrecisionBase):
+    """The same bit width in every step; 32 is plain fp32 training."""
+
+    schedule: Literal["static"]
+    bits: Bits = 8
+    """Bit width of weights and activations."""
+
+    @property
+    def min_bits(self) -> int:
+        """The lowest bit width of the schedule."""
+        return self.bits
+
+    @property
+    def max_bits(self) -> int:
+        """The highest bit width of the schedule."""
+        return self.bits
+
+    def forward_schedule(self, steps: int) -> Schedule:
+        """Bit widths of weights and activations over `steps` steps."""
+        return make("static", steps=steps, max_bits=self.bits)
+
+
+class CyclicPrecision(PrecisionBase, Cycle):
+    """A bit width that cycles between two bounds: `cosine` is CPT (Fu et al. 2021), the others its follow-up's."""
+
+    pointer: ClassVar[str] = "/precision"
+
+    def check_length(self, steps: int) -> None:
+        """Raises an error that names the field unless the schedule can be that of a training of `steps` steps."""
+        PrecisionBase.check_length(self, steps)
+        Cycle.check_length(self, steps)
+
+    def forward_schedule(self, steps: int) -> Schedule:
+        """Bit widths of weights and activations over `steps` steps."""
+        return self.over(steps)
+
+
+class Piece(SpecModel):
+    """A bit width from a step on."""
+
+    from_step: Annotated[int, Field(ge=0, le=10_000_000)]
+    """The first step, 0-based."""
+    bits: Bits
+    """Bit width of weights and activations."""
+
+
+class PiecewisePrecision(PrecisionBase):
+    """Bit widths that the spec lists, each until the next one begins."""
+
+    schedule: Literal["piecewise"]
+    pieces: Annotated[list[Piece], Field(min_length=1, max_length=1000)]
+    """The pieces in order, the first from step 0."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.pieces[0].from_step:
+            raise field_error("/precision/pieces/0/from_step", "the first piece must begin at step 0")
+        for index, (earlier, later) in enumerate(itertools.pairwise(self.pieces), start=1):
+            if later.from_step <= earlier.from_step:
+                raise field_error(
+                    f"/precision/pieces/{index}/from_step", f"must be above the piece before it ({earlier.from_step})"
+                )
+        return self
+
+    def check_length(self, steps: int) -> None:
+        """Raises an error that names the first piece that would begin after a training of `steps` steps."""
+        super().check_length(steps)
+        for index, piece in enumerate(self.pieces):
+            if piece.from_step >= steps:
+                raise field_error(
+                    f"/precision/pieces/{index}/from_step", f"must be below training.steps ({steps}), or it never comes"
+                )
+
+    @property
+    def min_bits(self) -> int:
+        """The lowest bit width of the schedule."""
+        return min(piece.bits for piece in self.pieces)
+
+    @property
+    def max_bits(self) -> int:
+        """The highest bit width of the schedule."""
+        return max(piece.bits for piece in self.pieces)
+
+    def forward_schedule(self, steps: int) -> Schedule:
+        """Bit widths of weights and activations over `steps` steps."""
+        return piecewise([(piece.from_step, piece.bits) for piece in self.pieces], steps=steps)
+
+
+PrecisionSpec = Annotated[StaticPrecision | CyclicPrecision | PiecewisePrecision, Field(discriminator="schedule")]
