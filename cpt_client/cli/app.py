@@ -24,6 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a lin
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, job_….", show_default=False)]
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="Job spec, a YAML or JSON file.", show_default=False)]
 Home = Annotated[Path, typer.Option(envvar="CPT_HOME", help="Folder of everything the stack keeps.", file_okay=False)]
+DataRoot = Annotated[Path, typer.Option(envvar="CPT_DATA_ROOT", help="Folder of the datasets.", file_okay=False)]
 SERVICE, CLIENT, ALONE = "One machine", "Jobs on a server", "Parts"
 
 
@@ -116,9 +117,7 @@ def cancel(job: JobId, json: Json = False, url: Url = None) -> None:
 def train(
     spec: Spec,
     storage: Annotated[Path, typer.Option(help="Folder of the checkpoints.", file_okay=False)] = Path("cpt-storage"),
-    data_root: Annotated[
-        Path, typer.Option(envvar="CPT_DATA_ROOT", help="Folder of the datasets.", file_okay=False)
-    ] = Path("cpt-data"),
+    data_root: DataRoot = Path("cpt-data"),
     events: Annotated[
         Path | None, typer.Option(help="File to append the events to, one JSON object a line.", dir_okay=False)
     ] = None,
@@ -130,6 +129,14 @@ def train(
     from cpt_client.cli import train as implementation
 
     implementation.train(spec, storage, data_root, events, resume)
+
+
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+def plan(spec: Spec, data_root: DataRoot = Path("cpt-data"), json: Json = False) -> None:
+    """Show what a job spec will train and what that will cost, before anything runs."""
+    from cpt_client.cli import plan as implementation
+
+    implementation.plan(spec, data_root, as_json=json)
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)

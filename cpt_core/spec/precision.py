@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -94,11 +95,18 @@ class PrecisionBase(SpecModel):
         """The highest bit width of the errors."""
         return self.gradient_bits if isinstance(self.gradient_bits, int) else self.gradient_bits.max_bits
 
+    @abstractmethod
+    def forward_schedule(self, steps: int) -> Schedule:
+        """Bit widths of weights and activations over `steps` steps."""
+
     def backward_schedule(self, steps: int) -> Schedule:
-        """Bit widths of the errors over `steps` steps."""
+        """Bit widths of the errors over `steps` steps. Full precision forward is full precision throughout."""
+        forward = self.forward_schedule(steps)
         if isinstance(self.gradient_bits, int):
-            return make("static", steps=steps, max_bits=self.gradient_bits)
-        return self.gradient_bits.over(steps)
+            backward = make("static", steps=steps, max_bits=self.gradient_bits)
+        else:
+            backward = self.gradient_bits.over(steps)
+        return Schedule(backward.name, steps, lambda step: 32 if forward.bits(step) == 32 else backward.profile(step))
 
     def check_length(self, steps: int) -> None:
         """Raises an error that names the field unless the schedule can be that of a training of `steps` steps."""

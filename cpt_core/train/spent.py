@@ -24,9 +24,7 @@ class Spent:
     def add_all(self, forward: Schedule, backward: Schedule, steps: int) -> None:
         """Count the first `steps` steps of the two schedules."""
         for step in range(steps):
-            # Full precision forward is full precision throughout, as the steps of a run report it.
-            bits = forward.bits(step)
-            self.add(bits, backward.bits(step) if bits != 32 else 32)
+            self.add(forward.bits(step), backward.bits(step))
 
     @property
     def gbitops(self) -> float:

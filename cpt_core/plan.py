@@ -1,0 +1,135 @@
+"""What a training will do and cost, known before anything runs.
+
+The figures are those that the run then reports, exactly: both come from the same schedules, the same count of the
+model's work and the same sums.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from cpt_core import cost
+from cpt_core.schedules import Schedule, make
+from cpt_core.spec import JobSpec
+from cpt_core.train.spent import Spent
+
+
+class PlanModel(BaseModel):
+    """Base of the parts of a plan."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Forecast(PlanModel):
+    """What the whole training costs, beside static training at the highest bits and full precision."""
+
+    mean_forward_bits: float
+    """Bit width of weights and activations, averaged over the steps."""
+    mean_backward_bits: float
+    """Bit width of the errors, averaged over the steps."""
+    gbitops: float
+    """GBitOPs."""
+    gbitops_static: float
+    """The same steps at the schedules' highest bits, forward and backward."""
+    gbitops_fp32: float
+    """The same steps in full precision."""
+    saved_vs_static: float
+    """1 - gbitops / gbitops_static."""
+    saved_vs_fp32: float
+    """1 - gbitops / gbitops_fp32."""
+    modelled_joules: float
+    """Energy by the per-operation model."""
+    modelled_joules_static: float
+    """The same steps at the highest bits."""
+    modelled_joules_fp32: float
+    """The same steps in full precision."""
+
+
+class Plan(PlanModel):
+    """A training, before it runs."""
+
+    steps: int
+    """Optimiser steps."""
+    batch_size: int
+    """Samples of a step, over all devices."""
+    samples: int
+    """Samples in all."""
+    epochs: float
+    """Passes over the training split; an epoch leaves out its incomplete last batch."""
+    parameters: int
+    """Parameters of the model."""
+    macs: int
+    """Multiply-accumulates of one sample's forward pass."""
+    max_bits: int
+    """The schedule's highest bit width, that of the static training compared with."""
+    forecast: Forecast
+    """The cost."""
+
+
+def plan(spec: JobSpec, data_root: Path) -> Plan:
+    """The plan of a spec. Loads torch; reads the dataset only where its size is not known from its name.
+
+    Raises:
+        DataError: the dataset has to be read, and is missing, corrupt or smaller than a batch.
+    """
+    import torch
+
+    from cpt_core.data import DataError
+    from cpt_core.data.size import size
+    from cpt_core.models import create_model
+    from cpt_core.train.trainer import INPUT_SHAPE
+
+    classes, training_samples = size(spec.dataset, data_root)
+    steps, batch_size = spec.training.steps, spec.training.batch_size
+    if training_samples < batch_size:
+        raise DataError(
+            f"A batch of {batch_size} samples is larger than the training split, which has {training_samples}: "
+            "lower training.batch_size."
+        )
+    with torch.device("meta"):  # shapes are enough
+        model = create_model(spec.model.name, num_classes=classes)
+    profile = cost.profile(model, INPUT_SHAPE)
+    precision = spec.precision
+    return Plan(
+        steps=steps,
+        batch_size=batch_size,
+        samples=steps * batch_size,
+        epochs=steps / (training_samples // batch_size),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=profile.macs,
+        max_bits=precision.max_bits,
+        forecast=_forecast(spec, profile, precision.forward_schedule(steps), precision.backward_schedule(steps)),
+    )
+
+
+def _forecast(spec: JobSpec, profile: cost.Profile, forward: Schedule, backward: Schedule) -> Forecast:
+    steps, batch_size, precision = spec.training.steps, spec.training.batch_size, spec.precision
+
+    def spent(forward: Schedule, backward: Schedule) -> Spent:
+        total = Spent(profile, batch_size)
+        total.add_all(forward, backward, steps)
+        return total
+
+    def constant(bits: int) -> Schedule:
+        return make("static", steps=steps, max_bits=bits)
+
+    planned = spent(forward, backward)
+    static = spent(constant(precision.max_bits), constant(precision.max_gradient_bits))
+    full = spent(constant(32), constant(32))
+    compared = cost.compare(
+        planned.gbitops, profile.macs, steps * batch_size, precision.max_bits, precision.max_gradient_bits
+    )
+    return Forecast(
+        mean_forward_bits=forward.all().mean(),
+        mean_backward_bits=backward.all().mean(),
+        gbitops=compared.gbitops,
+        gbitops_static=compared.gbitops_static,
+        gbitops_fp32=compared.gbitops_fp32,
+        saved_vs_static=compared.saved_vs_static,
+        saved_vs_fp32=compared.saved_vs_fp32,
+        modelled_joules=planned.modelled_joules,
+        modelled_joules_static=static.modelled_joules,
+        modelled_joules_fp32=full.modelled_joules,
+    )
