@@ -117,6 +117,8 @@ class Evaluation(Event):
     """Mean loss."""
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Top-1 accuracy; null for language models."""
+    top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-5 accuracy; null for language models and for fewer than 6 classes."""
 
 
 class Checkpoint(Event):
@@ -145,6 +147,26 @@ class Log(Event):
     """The rank that said it; null for the worker."""
 
 
+class Best(BaseModel):
+    """The best evaluation of a run: the highest accuracy, or for language models the lowest loss; the first of equals.
+
+    It chooses by the same split that it reports on, so it flatters a little, as the best epoch of a paper does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    step: Step
+    """Steps completed."""
+    bits: Annotated[int, Field(ge=2, le=32)]
+    """Bit width at which it was taken."""
+    loss: Real
+    """Mean loss."""
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-1 accuracy; null for language models."""
+    top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-5 accuracy; null for language models and for fewer than 6 classes."""
+
+
 class Result(BaseModel):
     """Summary of a run that trained to its last step."""
 
@@ -152,6 +174,8 @@ class Result(BaseModel):
 
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Top-1 accuracy on the test split, last weights; null for language models."""
+    top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Top-5 accuracy, last weights; null for language models and for fewer than 6 classes."""
     loss: Real
     """Mean loss on the test split."""
     bits: Annotated[int, Field(ge=2, le=32)]
@@ -172,6 +196,11 @@ class Result(BaseModel):
     """Measured energy of the last attempt; null where no counter is available."""
     samples_per_second: Positive
     """Median over the steps of the last attempt."""
+    peak_memory: Count | None = None
+    """Bytes of the rank that took most in the last attempt: on a GPU what its tensors took there, on a CPU the resident
+    set of the process."""
+    best: Best | None = None
+    """The best of all evaluations, those of earlier attempts included; null if nobody kept it."""
     checkpoint: Annotated[str, Field(max_length=500)]
     """Folder of the final checkpoint, relative to the storage root."""
 

@@ -52,6 +52,8 @@ class Manifest(BaseModel):
     """Ranks that trained."""
     spec: JobSpec
     """What was trained."""
+    best: events.Best | None = None
+    """The best evaluation until then; null if there was none."""
     files: dict[FileName, FileEntry]
     """All other files of the folder."""
 
@@ -62,7 +64,14 @@ def folder_of(folder: str, step: int) -> str:
 
 
 def publish(
-    storage: str, folder: str, *, step: int, world_size: int, spec: JobSpec, files: dict[str, bytes]
+    storage: str,
+    folder: str,
+    *,
+    step: int,
+    world_size: int,
+    spec: JobSpec,
+    files: dict[str, bytes],
+    best: events.Best | None = None,
 ) -> events.Checkpoint:
     """Write the files of the checkpoint after `step` steps into their own folder below `folder`, and the manifest.
 
@@ -75,7 +84,7 @@ def publish(
         name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         for name, content in files.items()
     }
-    manifest = Manifest(step=step, world_size=world_size, spec=spec, files=entries)
+    manifest = Manifest(step=step, world_size=world_size, spec=spec, best=best, files=entries)
     manifest_bytes = manifest.model_dump_json(indent=1).encode()
     path = folder_of(folder, step)
     try:

@@ -32,7 +32,15 @@ class State:
 
 
 def save(
-    storage: str, folder: str, *, step: int, spec: JobSpec, model: Tensors, optimizer: Tensors, ranks: list[Tensors]
+    storage: str,
+    folder: str,
+    *,
+    step: int,
+    spec: JobSpec,
+    model: Tensors,
+    optimizer: Tensors,
+    ranks: list[Tensors],
+    best: events.Best | None = None,
 ) -> events.Checkpoint:
     """Write a checkpoint, replacing an older one of the same step.
 
@@ -44,13 +52,14 @@ def save(
         model: parameters, and rank 0's buffers.
         optimizer: the optimiser's tensors.
         ranks: the buffers of rank 1, 2, ….
+        best: the best evaluation until then.
 
     Raises:
         CheckpointError: the storage is full or cannot be written.
     """
     files = {MODEL: _to_bytes(model), OPTIMIZER: _to_bytes(optimizer)}
     files |= {_rank_file(rank): _to_bytes(buffers) for rank, buffers in enumerate(ranks, start=1)}
-    return publish(storage, folder, step=step, world_size=len(ranks) + 1, spec=spec, files=files)
+    return publish(storage, folder, step=step, world_size=len(ranks) + 1, spec=spec, files=files, best=best)
 
 
 def load(storage: str, checkpoint: events.Checkpoint, *, rank: int = 0) -> State:

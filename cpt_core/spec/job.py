@@ -20,6 +20,10 @@ class TrainingSpec(SpecModel):
     """Optimiser steps in all."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     """Samples per optimiser step, over all devices."""
+    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Parts in which a device takes its share of a batch, one forward and backward pass each, to need less memory."""
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Longest gradient, as the L2 norm over all parameters; a longer one is scaled down. Null: no clipping."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initial weights, data order, augmentation and stochastic rounding."""
 
@@ -92,6 +96,12 @@ class JobSpec(SpecModel):
                 raise field_error(
                     f"/{where}/batch_size", f"{size} samples cannot be split evenly over {devices} devices"
                 )
+        share = self.training.batch_size // devices
+        if share % self.training.accumulation:
+            raise field_error(
+                "/training/accumulation",
+                f"the {share} samples of a device cannot be split evenly into {self.training.accumulation} parts",
+            )
         if self.lr_schedule.warmup_steps > steps:
             raise field_error("/lr_schedule/warmup_steps", f"must not be above training.steps ({steps})")
         return self

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cpt_core.data import Dataset, evaluation_batches
-from cpt_core.events import Evaluation
+from cpt_core.events import Best, Evaluation
 from cpt_core.quant import PrecisionState
 from cpt_core.train.buffers import buffers_of_rank_0
 from cpt_core.train.errors import DivergedError
@@ -37,7 +37,7 @@ def evaluate(
         DivergedError: the loss is not finite.
     """
     loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    correct = torch.zeros((), dtype=torch.int64, device=ranks.device)
+    correct, among_5 = torch.zeros((2,), dtype=torch.int64, device=ranks.device)
     count = 0
     precision.set(bits, 32)
     model.eval()
@@ -48,14 +48,31 @@ def evaluate(
             logits = model(inputs)
             loss += F.cross_entropy(logits.double(), labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
+            among_5 += (logits.topk(min(5, dataset.classes)).indices == labels.unsqueeze(1)).sum()
             count += len(labels)
     model.train()
-    loss_sum, correct_sum, samples = ranks.sum([loss, correct, torch.tensor(count)])
+    loss_sum, correct_sum, among_5_sum, samples = ranks.sum([loss, correct, among_5, count])
     if not math.isfinite(loss_sum):
         raise DivergedError(
             f"The loss on the test split after {step} steps, at {bits} bits, is not finite: "
             "lower optimizer.lr, or evaluate at more bits."
         )
     return Evaluation(
-        step=step, bits=bits, samples=int(samples), loss=loss_sum / samples, accuracy=correct_sum / samples
+        step=step,
+        bits=bits,
+        samples=int(samples),
+        loss=loss_sum / samples,
+        accuracy=correct_sum / samples,
+        top5_accuracy=among_5_sum / samples if dataset.classes > 5 else None,
     )
+
+
+def better(evaluation: Evaluation, best: Best | None) -> Best:
+    """The better one: of higher accuracy, or of lower loss where there is none; `best`, the earlier, of equals."""
+    if best is not None and _goodness(evaluation) <= _goodness(best):
+        return best
+    return Best(**evaluation.model_dump(include=set(Best.model_fields)))
+
+
+def _goodness(quality: Evaluation | Best) -> float:
+    return -quality.loss if quality.accuracy is None else quality.accuracy

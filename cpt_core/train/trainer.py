@@ -8,26 +8,29 @@ import statistics
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from cpt_core import cost, data, energy
 from cpt_core.checkpoint.files import folder_of
 from cpt_core.checkpoint.state import load, save
-from cpt_core.events import Checkpoint, Evaluation, Finished, Result, Started, StepDone
+from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.models import create_model
 from cpt_core.quant import quantize_model
 from cpt_core.run import Run
 from cpt_core.seeding import derive
+from cpt_core.train import memory
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
 from cpt_core.train.errors import DivergedError, SpecError
-from cpt_core.train.evaluation import evaluate
+from cpt_core.train.evaluation import better, evaluate
 from cpt_core.train.optimizer import learning_rate, make_optimizer, restore, state_tensors
 from cpt_core.train.ranks import Ranks
 from cpt_core.train.recorder import Emit
@@ -84,6 +87,7 @@ class Trainer:
         # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
         self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
         self._settle_buckets()
+        self.best: Best | None = None
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
         self.spent = Spent(self.profile, training.batch_size)
         self.spent.add_all(self.forward_bits, self.backward_bits, self.first_step)
@@ -106,6 +110,7 @@ class Trainer:
             last = done == self.steps
             if last or _due(done, self.spec.evaluation.every_steps):
                 evaluation = self.evaluate(done)
+                self.best = better(evaluation, self.best)
                 self.emit(evaluation)
             if last or stop or _due(done, self.spec.checkpoint.every_steps):
                 saved = self.save(done)
@@ -121,29 +126,22 @@ class Trainer:
         spec, batch_size = self.spec, self.spec.training.batch_size
         lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, step, self.steps)
         self.precision.set(self.forward_bits.bits(step), self.backward_bits.bits(step))
-        noise = derive(spec.training.seed, "noise", step, self.ranks.rank)
-        torch.manual_seed(noise)
-        self.precision.reseed(noise)
-
-        inputs, labels = self.batches(step)
         self.optimizer.zero_grad()
-        logits = self.ddp(inputs)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]  # meanwhile DDP averages the gradients over the ranks
+        loss, correct = self._gradients(step)
 
         # All that the ranks tell each other besides gradients, in one message: it settles for all of them whether the
         # step is sound and whether it is the last, and that they are at the same step and bits.
         mark = step * 4096 + self.precision.forward_bits * 64 + self.precision.backward_bits
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        correct = (logits.detach().argmax(1) == labels).sum()
-        loss_sum, correct_sum, norm, stops, marks = self.ranks.sum(
-            [loss.detach() * len(labels), correct, get_total_norm(gradients), self.stop_requested(), mark]
-        )
+        norm = get_total_norm(gradients)
+        loss_sum, correct_sum, norms, stops, marks = self.ranks.sum([loss, correct, norm, self.stop_requested(), mark])
         if marks != mark * self.ranks.world_size:
             raise RuntimeError(f"the ranks are at different steps or bit widths; rank {self.ranks.rank} is at {step}")
-        if not math.isfinite(loss_sum + norm):
+        if not math.isfinite(loss_sum + norms):
             raise DivergedError(self._divergence(step, "gradient" if math.isfinite(loss_sum) else "loss"))
 
+        if spec.training.clip_norm is not None:
+            clip_grads_with_norm_(self.model.parameters(), spec.training.clip_norm, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
@@ -166,6 +164,24 @@ class Trainer:
             )
         )
         return stops > 0
+
+    def _gradients(self, step: int) -> tuple[Tensor, Tensor]:
+        """Leave the batch's mean gradient in the parameters. Returns the sum of its losses and how many were right."""
+        accumulation = self.spec.training.accumulation
+        loss_sum = correct = torch.zeros((), device=self.ranks.device)
+        parts = zip(*(tensor.chunk(accumulation) for tensor in self.batches(step)), strict=True)
+        for part, (inputs, labels) in enumerate(parts, start=step * accumulation):
+            noise = derive(self.spec.training.seed, "noise", part, self.ranks.rank)
+            torch.manual_seed(noise)
+            self.precision.reseed(noise)
+            # During the last backward pass DDP averages the gradients over the ranks.
+            with nullcontext() if (part + 1) % accumulation == 0 else self.ddp.no_sync():
+                logits = self.ddp(inputs)
+                loss = F.cross_entropy(logits, labels)
+                (loss / accumulation).backward()  # type: ignore[no-untyped-call]
+            loss_sum = loss_sum + loss.detach() * len(labels)
+            correct = correct + (logits.detach().argmax(1) == labels).sum()
+        return loss_sum, correct
 
     def evaluate(self, done: int) -> Evaluation:
         """Quality after `done` steps."""
@@ -193,6 +209,7 @@ class Trainer:
                     model=self.model.state_dict(),
                     optimizer=state_tensors(self.optimizer, self.model),
                     ranks=[unpack(other, buffers) for other in packed[1:]],
+                    best=self.best,
                 )
             )
         return folder_of(self.run.checkpoints, done)
@@ -227,6 +244,7 @@ class Trainer:
         if self.ranks.rank > 0:
             overwrite(persistent_buffers(self.model), state.buffers)
         restore(self.optimizer, self.model, state.optimizer)
+        self.best = manifest.best
         return manifest.step
 
     def _divergence(self, step: int, what: str) -> str:
@@ -265,13 +283,14 @@ class Trainer:
         )
 
     def _succeeded(self, evaluation: Evaluation, saved: str) -> Finished:
-        spec, precision = self.spec, self.spec.precision
+        spec, precision, device = self.spec, self.spec.precision, self.ranks.device
         samples = self.steps * spec.training.batch_size
         spent = cost.compare(
             self.spent.gbitops, self.profile.macs, samples, precision.max_bits, precision.max_gradient_bits
         )
         result = Result(
             accuracy=evaluation.accuracy,
+            top5_accuracy=evaluation.top5_accuracy,
             loss=evaluation.loss,
             bits=evaluation.bits,
             steps=self.steps,
@@ -282,6 +301,8 @@ class Trainer:
             modelled_joules=self.spent.modelled_joules,
             energy_joules=self.meter.joules(),
             samples_per_second=statistics.median(self.rates) if self.rates else 0.0,
+            peak_memory=max(map(int, self.ranks.gather(torch.tensor(memory.peak(device), device=device)))),
+            best=better(evaluation, self.best),
             checkpoint=saved,
         )
         message = f"Trained {self.steps} steps: {evaluation.accuracy:.2%} of {evaluation.samples} test samples right."

@@ -231,3 +231,65 @@ def test_cuda_that_is_not_there_is_a_spec_error(here):
     reason, message = failure(here, make_spec(resources={"device": "cuda"}))
     assert reason == "spec_error"
     assert "this machine offers 0" in message
+
+
+def after_a_step(here, **training):
+    """The parameters after one step of 8 images in fp32, from the same start."""
+    spec = make_spec(
+        precision={"schedule": "static", "bits": 32},
+        training={"steps": 1, "batch_size": 8, **training},
+        optimizer={"name": "sgd", "lr": 1.0, "weight_decay": 0.0},
+    )
+    with here.trainer(spec) as trainer:
+        trainer.model.eval()  # batch norm sees each part alone; with fixed statistics the parts add up
+        before = torch.cat([parameter.detach().clone().flatten() for parameter in trainer.model.parameters()])
+        trainer.step(0)
+        after = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+    return before, after
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch(here):
+    _, whole = after_a_step(here)
+    before, parts = after_a_step(here, accumulation=4)
+    assert not torch.equal(before, parts)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_accumulation_changes_neither_what_is_counted_nor_the_cost(here):
+    def reported(accumulation):
+        training = {"steps": 1, "batch_size": 8, "accumulation": accumulation}
+        return of(StepDone, here.train(make_spec(training=training, precision={"schedule": "static"}))[1])[0]
+
+    whole, parts = reported(1), reported(4)
+    assert parts.gbitops == whole.gbitops
+    assert parts.accuracy * 8 == round(parts.accuracy * 8)
+    assert parts.loss == pytest.approx(whole.loss, rel=0.5)
+
+
+def test_a_gradient_longer_than_clip_norm_is_scaled_to_it_and_a_shorter_one_left_alone(here):
+    before, free = after_a_step(here)
+    length = float((free - before).norm())
+    assert float((after_a_step(here, clip_norm=length / 2)[1] - before).norm()) == pytest.approx(length / 2, rel=1e-3)
+    assert torch.equal(after_a_step(here, clip_norm=length * 2)[1], free)
+
+
+def test_top_5_accuracy_is_reported_from_6_classes_on(here):
+    write_idx_dataset(here.data_root / "five", classes=5)
+    for path, known in (("small", True), ("five", False)):
+        spec = make_spec(dataset={"name": "idx", "path": path}, training={"steps": 2, "batch_size": 8})
+        result = only_end(here.train(spec, name=path)[1]).result
+        assert (result.top5_accuracy is not None) == known
+        assert not known or result.top5_accuracy >= result.accuracy
+
+
+def test_the_result_has_the_best_evaluation_beside_the_last(here):
+    _code, events = here.train(make_spec(evaluation={"every_steps": 1}))
+    evaluations, result = of(Evaluation, events), only_end(events).result
+    best = max(evaluations, key=lambda evaluation: evaluation.accuracy)  # the first of equals
+    assert (result.best.step, result.best.accuracy, result.best.loss) == (best.step, best.accuracy, best.loss)
+    assert result.accuracy == evaluations[-1].accuracy
+
+
+def test_peak_memory_is_in_bytes_and_more_than_a_python_process_takes(here):
+    result = only_end(here.train(make_spec(training={"steps": 2, "batch_size": 8}))[1]).result
+    assert 50 * 2**20 < result.peak_memory < 50 * 2**30
