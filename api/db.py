@@ -81,6 +81,7 @@ def make_engine(url: str) -> Engine:
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": 5,
+                "client_encoding": "utf8",  # else a server with SQL_ASCII answers bytes
                 "options": f"-c synchronous_commit=on -c statement_timeout={STATEMENT_TIMEOUT_MS}",
             },
         )
