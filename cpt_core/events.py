@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from cpt_core.range_test import Bounds, PrecisionGain
+
 VERSION = 1
 """Version of this schema; a reader refuses a higher one."""
 
@@ -121,6 +123,26 @@ class Evaluation(Event):
     """Top-5 accuracy; null for language models and for fewer than 6 classes."""
 
 
+class RangeTest(Event):
+    """The precision range test is over: its options, the whole curve and what it shows."""
+
+    type: Literal["range_test"] = "range_test"
+    step: Step
+    """Steps completed."""
+    steps_per_bits: Annotated[int, Field(ge=1)]
+    """Steps at each bit width."""
+    window: Annotated[int, Field(ge=1)]
+    """Steps over which accuracies were averaged."""
+    threshold: Annotated[float, Field(ge=0, lt=1)]
+    """Part of the highest width's gain that B_min had to exceed."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)]
+    """Part of the highest width's last accuracy that B_max might stay behind."""
+    curve: Annotated[list[PrecisionGain], Field(min_length=1, max_length=15)]
+    """Training accuracy at each bit width, ascending."""
+    bounds: Bounds | None = None
+    """B_min and B_max; null if even the highest width learnt next to nothing."""
+
+
 class Checkpoint(Event):
     """A checkpoint is complete in storage. Resuming from it continues bit for bit."""
 
@@ -220,7 +242,7 @@ class Finished(Event):
 
 
 AnyEvent = Annotated[
-    Started | StepDone | Evaluation | Checkpoint | Log | Finished,
+    Started | StepDone | Evaluation | RangeTest | Checkpoint | Log | Finished,
     Field(discriminator="type"),
 ]
 

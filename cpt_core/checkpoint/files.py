@@ -14,6 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from cpt_core import events
+from cpt_core.range_test import Progress
 from cpt_core.spec import JobSpec
 
 MANIFEST = "manifest.json"
@@ -54,6 +55,8 @@ class Manifest(BaseModel):
     """What was trained."""
     best: events.Best | None = None
     """The best evaluation until then; null if there was none."""
+    range_test: Progress | None = None
+    """The precision range test until then; null where the spec has none."""
     files: dict[FileName, FileEntry]
     """All other files of the folder."""
 
@@ -72,6 +75,7 @@ def publish(
     spec: JobSpec,
     files: dict[str, bytes],
     best: events.Best | None = None,
+    range_test: Progress | None = None,
 ) -> events.Checkpoint:
     """Write the files of the checkpoint after `step` steps into their own folder below `folder`, and the manifest.
 
@@ -84,7 +88,7 @@ def publish(
         name: FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         for name, content in files.items()
     }
-    manifest = Manifest(step=step, world_size=world_size, spec=spec, best=best, files=entries)
+    manifest = Manifest(step=step, world_size=world_size, spec=spec, best=best, range_test=range_test, files=entries)
     manifest_bytes = manifest.model_dump_json(indent=1).encode()
     path = folder_of(folder, step)
     try:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cpt_core import events
 from cpt_core.checkpoint.files import REMEDY, CheckpointError, Manifest, publish, read
+from cpt_core.range_test import Progress
 from cpt_core.spec import JobSpec
 
 Tensors = dict[str, Tensor]
@@ -41,6 +42,7 @@ def save(
     optimizer: Tensors,
     ranks: list[Tensors],
     best: events.Best | None = None,
+    range_test: Progress | None = None,
 ) -> events.Checkpoint:
     """Write a checkpoint, replacing an older one of the same step.
 
@@ -53,13 +55,17 @@ def save(
         optimizer: the optimiser's tensors.
         ranks: the buffers of rank 1, 2, ….
         best: the best evaluation until then.
+        range_test: the precision range test until then.
 
     Raises:
         CheckpointError: the storage is full or cannot be written.
     """
     files = {MODEL: _to_bytes(model), OPTIMIZER: _to_bytes(optimizer)}
     files |= {_rank_file(rank): _to_bytes(buffers) for rank, buffers in enumerate(ranks, start=1)}
-    return publish(storage, folder, step=step, world_size=len(ranks) + 1, spec=spec, files=files, best=best)
+    world_size = len(ranks) + 1
+    return publish(
+        storage, folder, step=step, world_size=world_size, spec=spec, files=files, best=best, range_test=range_test
+    )
 
 
 def load(storage: str, checkpoint: events.Checkpoint, *, rank: int = 0) -> State:

@@ -9,10 +9,12 @@ from cpt_core.spec.dataset import CifarDataset, DatasetSpec, DigitsDataset, File
 from cpt_core.spec.job import JobSpec
 from cpt_core.spec.model import CifarResNet, ImageNetResNet, MobileNetV2
 from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec
+from cpt_core.spec.precision import AutoPrecision
 from cpt_core.spec.reading import load, problem, problems
 
 __all__ = [
     "AdamW",
+    "AutoPrecision",
     "CifarDataset",
     "CifarResNet",
     "ConstantLr",

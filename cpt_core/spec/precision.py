@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from cpt_core.range_test import Bounds
 from cpt_core.schedules import CyclicName, Period, Schedule, make, piecewise
 from cpt_core.spec.base import Bits, SpecModel, field_error
 
@@ -202,4 +203,83 @@ class PiecewisePrecision(PrecisionBase):
         return piecewise([(piece.from_step, piece.bits) for piece in self.pieces], steps=steps)
 
 
-PrecisionSpec = Annotated[StaticPrecision | CyclicPrecision | PiecewisePrecision, Field(discriminator="schedule")]
+class AutoPrecision(PrecisionBase):
+    """CPT between bounds that a precision range test finds in the first steps, see `cpt_core.range_test`.
+
+    With exactly as many training steps as the test takes, the job is the test alone.
+    """
+
+    schedule: Literal["auto"]
+    min_bits: Annotated[int, Field(ge=2, le=16)] = 2
+    """The lowest bit width that is tried."""
+    max_bits: Annotated[int, Field(ge=2, le=16)] = 8
+    """The highest bit width that is tried, with which the others are compared."""
+    steps_per_bits: Annotated[int, Field(ge=2, le=100_000)] = 200
+    """Steps at each bit width; the default takes 3.6 epochs of CIFAR in batches of 128."""
+    window: Annotated[int, Field(ge=1, le=50_000)] = 20
+    """Consecutive steps over which training accuracy is averaged, at the beginning and the end of each width."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """B_min is the lowest width whose accuracy gains more than this part of what the highest gains."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """B_max is the lowest width whose last accuracy is at most this part below the highest's."""
+    cycles: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    """N, the number of cosine cycles over the steps that are left."""
+    period: Period = "floor"
+    """Steps of a cycle: int(steps left / cycles), or one more."""
+
+    @model_validator(mode="after")
+    def _testable(self) -> Self:
+        if self.min_bits > self.max_bits:
+            raise field_error(
+                "/precision/min_bits", f"min_bits ({self.min_bits}) must not be above max_bits ({self.max_bits})"
+            )
+        if 2 * self.window > self.steps_per_bits:
+            raise field_error(
+                "/precision/window", f"must be at most half of steps_per_bits ({self.steps_per_bits}): two windows fit"
+            )
+        if not isinstance(self.gradient_bits, int):
+            raise field_error(
+                "/precision/gradient_bits", "must be a number: in the range test only one bit width may change"
+            )
+        return self
+
+    @property
+    def test_steps(self) -> int:
+        """Steps of the range test."""
+        return (self.max_bits - self.min_bits + 1) * self.steps_per_bits
+
+    def check_length(self, steps: int) -> None:
+        """Raises an error that names the field unless test and cycles fit in a training of `steps` steps."""
+        if steps != self.test_steps and steps < self.test_steps + self.cycles:
+            raise field_error(
+                "/precision/steps_per_bits",
+                f"the range test takes {self.test_steps} steps and {self.cycles} cycles at least as many, which do not "
+                f"fit in {steps}: lower steps_per_bits or cycles, or raise training.steps",
+            )
+
+    def forward_schedule(self, steps: int, bounds: Bounds | None = None) -> Schedule:
+        """Bit widths of weights and activations over `steps` steps: the test, then cosine cycles within the bounds.
+
+        Without `bounds` these are all widths that are tried.
+        """
+        low, high = (bounds.min_bits, bounds.max_bits) if bounds else (self.min_bits, self.max_bits)
+        tested, test = (
+            self.test_steps,
+            piecewise(
+                [(i * self.steps_per_bits, bits) for i, bits in enumerate(range(self.min_bits, self.max_bits + 1))],
+                steps=self.test_steps,
+            ),
+        )
+        if steps == tested:
+            return test
+        cycles = make(
+            "cosine", steps=steps - tested, cycles=self.cycles, min_bits=low, max_bits=high, period=self.period
+        )
+        return Schedule(
+            "auto", steps, lambda step: test.profile(step) if step < tested else cycles.profile(step - tested)
+        )
+
+
+PrecisionSpec = Annotated[
+    StaticPrecision | CyclicPrecision | PiecewisePrecision | AutoPrecision, Field(discriminator="schedule")
+]

@@ -27,11 +27,13 @@ from cpt_core.models import create_model
 from cpt_core.quant import quantize_model
 from cpt_core.run import Run
 from cpt_core.seeding import derive
+from cpt_core.spec import AutoPrecision
 from cpt_core.train import memory
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
 from cpt_core.train.errors import DivergedError, SpecError
 from cpt_core.train.evaluation import better, evaluate
 from cpt_core.train.optimizer import learning_rate, make_optimizer, restore, state_tensors
+from cpt_core.train.range_test import RangeTest
 from cpt_core.train.ranks import Ranks
 from cpt_core.train.recorder import Emit
 from cpt_core.train.spent import Spent
@@ -88,6 +90,9 @@ class Trainer:
         self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
         self._settle_buckets()
         self.best: Best | None = None
+        self.range_test = None
+        if isinstance(precision, AutoPrecision):
+            self.range_test = RangeTest(precision, self.model, self.optimizer)
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
         self.spent = Spent(self.profile, training.batch_size)
         self.spent.add_all(self.forward_bits, self.backward_bits, self.first_step)
@@ -108,7 +113,8 @@ class Trainer:
             stop = self.step(step)
             done = step + 1
             last = done == self.steps
-            if last or _due(done, self.spec.evaluation.every_steps):
+            throwaway = self.range_test is not None and self.range_test.covers(done)  # of the weights
+            if last or (_due(done, self.spec.evaluation.every_steps) and not throwaway):
                 evaluation = self.evaluate(done)
                 self.best = better(evaluation, self.best)
                 self.emit(evaluation)
@@ -124,10 +130,11 @@ class Trainer:
         """One optimiser step, from top to bottom. Returns whether the ranks agreed to stop after it."""
         began = time.perf_counter()
         spec, batch_size = self.spec, self.spec.training.batch_size
-        lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, step, self.steps)
+        position = self.range_test.begin(step) if self.range_test else step
+        lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, position, self.steps)
         self.precision.set(self.forward_bits.bits(step), self.backward_bits.bits(step))
         self.optimizer.zero_grad()
-        loss, correct = self._gradients(step)
+        loss, correct = self._gradients(position)
 
         # All that the ranks tell each other besides gradients, in one message: it settles for all of them whether the
         # step is sound and whether it is the last, and that they are at the same step and bits.
@@ -151,7 +158,7 @@ class Trainer:
         self.emit(
             StepDone(
                 step=step,
-                epoch=self.batches.position(step)[0],
+                epoch=self.batches.position(position)[0],
                 forward_bits=self.precision.forward_bits,
                 backward_bits=self.precision.backward_bits,
                 loss=loss_sum / batch_size,
@@ -163,7 +170,16 @@ class Trainer:
                 energy_joules=self.meter.joules(),
             )
         )
+        if self.range_test and (outcome := self.range_test.end(step, correct_sum / batch_size)):
+            self.emit(outcome)
+            self._follow(self.range_test)
         return stops > 0
+
+    def _follow(self, test: RangeTest) -> None:
+        """Cycle within the bounds that the precision range test found."""
+        bounds = test.bounds
+        self.forward_bits = test.options.forward_schedule(self.steps, bounds)
+        self.evaluation_bits = self.spec.evaluation.bits or bounds.max_bits
 
     def _gradients(self, step: int) -> tuple[Tensor, Tensor]:
         """Leave the batch's mean gradient in the parameters. Returns the sum of its losses and how many were right."""
@@ -210,6 +226,7 @@ class Trainer:
                     optimizer=state_tensors(self.optimizer, self.model),
                     ranks=[unpack(other, buffers) for other in packed[1:]],
                     best=self.best,
+                    range_test=self.range_test.progress if self.range_test else None,
                 )
             )
         return folder_of(self.run.checkpoints, done)
@@ -245,6 +262,10 @@ class Trainer:
             overwrite(persistent_buffers(self.model), state.buffers)
         restore(self.optimizer, self.model, state.optimizer)
         self.best = manifest.best
+        if self.range_test and manifest.range_test:
+            self.range_test.progress = manifest.range_test
+            if not self.range_test.covers(manifest.step):
+                self._follow(self.range_test)
         return manifest.step
 
     def _divergence(self, step: int, what: str) -> str:

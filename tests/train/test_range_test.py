@@ -1,0 +1,123 @@
+"""The precision range test in a training: `precision.schedule: auto`."""
+
+import numpy as np
+import pytest
+
+from cpt_core.events import Checkpoint, Evaluation, RangeTest, StepDone
+from cpt_core.schedules import make
+from cpt_core.spec import JobSpec
+
+from .conftest import make_spec, only_end, write_idx
+from .test_resume import assert_same, numbers, tensors
+
+
+@pytest.fixture
+def easy(here):
+    """Sixty-four images, black or white as their class is."""
+    folder = here.data_root / "easy"
+    folder.mkdir()
+    labels = np.arange(64) % 2
+    for prefix in ("train", "t10k"):
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", np.repeat(labels * 255, 28 * 28).reshape(64, 28, 28))
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", labels)
+    return here
+
+
+def auto_spec(**parts):
+    """Six steps at each of 6, 7 and 8 bits, then eight of two cycles."""
+    options = {"min_bits": 6, "max_bits": 8, "steps_per_bits": 6, "window": 1, "cycles": 2}
+    document = {
+        "dataset": {"name": "idx", "path": "easy"},
+        "precision": {"schedule": "auto", **options},
+        "training": {"steps": 26, "batch_size": 8},
+        "evaluation": {"every_steps": 4, "batch_size": 32},
+    }
+    return make_spec(**(document | parts))
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_every_width_is_tried_then_training_cycles_within_the_bounds_found(easy):
+    code, events = easy.train(auto_spec())
+    assert code == 0
+    (outcome,) = of(RangeTest, events)
+    bounds = outcome.bounds
+    assert bounds is not None
+    steps = of(StepDone, events)
+    assert [step.forward_bits for step in steps[:18]] == [6] * 6 + [7] * 6 + [8] * 6
+    cycles = make("cosine", steps=8, cycles=2, min_bits=bounds.min_bits, max_bits=bounds.max_bits)
+    assert [step.forward_bits for step in steps[18:]] == cycles.all().tolist()
+    assert only_end(events).result.bits == bounds.max_bits
+
+
+def test_the_curve_is_that_of_the_steps_and_comes_when_the_test_is_over(easy):
+    _code, events = easy.train(auto_spec())
+    accuracies = [step.accuracy for step in of(StepDone, events)]
+    (outcome,) = of(RangeTest, events)
+    assert [(point.bits, point.first, point.last) for point in outcome.curve] == [
+        (bits, accuracies[begin], accuracies[begin + 5]) for bits, begin in ((6, 0), (7, 6), (8, 12))
+    ]
+    assert outcome.step == 18
+    assert isinstance(events[events.index(outcome) - 1], StepDone)
+
+
+def test_every_width_starts_from_the_same_weights_on_the_same_batches(easy):
+    # At 15 and 16 bits rounding hardly shows in six steps.
+    precision = {"schedule": "auto", "min_bits": 15, "max_bits": 16, "steps_per_bits": 6, "window": 1}
+    spec = auto_spec(precision=precision | {"gradient_bits": 16}, training={"steps": 12, "batch_size": 8})
+    steps = of(StepDone, easy.train(spec)[1])
+    assert [step.loss for step in steps[:6]] == pytest.approx([step.loss for step in steps[6:]], abs=0.005)
+    assert steps[0].loss > 0.5 > 0.1 > steps[5].loss
+
+
+def test_weights_that_do_not_stay_are_not_evaluated(easy):
+    _code, events = easy.train(auto_spec())
+    assert [event.step for event in of(Evaluation, events)] == [20, 24, 26]
+
+
+@pytest.mark.parametrize("step", [3, 6, 18, 21])
+def test_a_run_resumed_inside_the_test_or_after_it_equals_an_unbroken_one(easy, step):
+    _code, unbroken = easy.train(auto_spec(), name="unbroken")
+    saved = next(event for event in of(Checkpoint, unbroken) if event.step == step)
+    code, resumed = easy.train(auto_spec(), name="resumed", resume=saved)
+    assert (code, resumed[0].resume_step) == (0, step)
+    assert numbers(resumed) == {at: shown for at, shown in numbers(unbroken).items() if at >= step}
+    end, expected = only_end(resumed).result, only_end(unbroken).result
+    assert_same(tensors(easy, end.checkpoint), tensors(easy, expected.checkpoint))
+    assert (end.gbitops, end.modelled_joules, end.bits) == (expected.gbitops, expected.modelled_joules, expected.bits)
+    outcomes = [event.model_dump(exclude={"time"}) for event in of(RangeTest, unbroken)]
+    assert [event.model_dump(exclude={"time"}) for event in of(RangeTest, resumed)] == (outcomes if step < 18 else [])
+
+
+def test_with_as_many_steps_as_the_test_takes_a_run_is_the_test_alone(easy):
+    code, events = easy.train(auto_spec(training={"steps": 18, "batch_size": 8}))
+    assert code == 0
+    assert [event.type for event in events[-4:]] == ["range_test", "evaluation", "checkpoint", "finished"]
+
+
+def test_where_nothing_learns_the_run_says_what_to_change(easy):
+    spec = auto_spec(optimizer={"name": "sgd", "lr": 1e-9, "momentum": 0.0})
+    code, events = easy.train(spec)
+    assert code == 1
+    assert of(RangeTest, events)[0].bounds is None
+    assert only_end(events).reason == "spec_error"
+    assert "raise precision.steps_per_bits" in only_end(events).message
+
+
+def test_on_digits_two_bits_learn_too_little_and_eight_are_not_needed(here):
+    document = {
+        "model": {"name": "resnet8"},
+        "dataset": {"name": "digits"},
+        "precision": {"schedule": "auto", "max_bits": 6, "steps_per_bits": 60, "window": 10},
+        "training": {"steps": 300, "batch_size": 32},
+        "evaluation": {"batch_size": 360},
+    }
+    _code, events = here.train(JobSpec.model_validate(document))
+    (outcome,) = of(RangeTest, events)
+    gains = [point.gain for point in outcome.curve]
+    assert outcome.bounds is not None
+    assert outcome.bounds.min_bits == 3
+    assert outcome.bounds.max_bits in (4, 5, 6)
+    assert gains[0] < gains[1] / 2
