@@ -60,6 +60,10 @@ class Evaluation(Resource):
     """Mean loss."""
     accuracy: float | None = None
     """Top-1 accuracy, 0 to 1; null for language models."""
+    top5_accuracy: float | None = None
+    """Top-5 accuracy, 0 to 1; null for language models and for fewer than 6 classes."""
+    perplexity: float | None = None
+    """exp(loss); null for classifiers."""
     samples: int | None = None
     """Samples evaluated."""
 

@@ -68,7 +68,7 @@ class Started(Event):
     parameters: Count
     """Parameters of the model."""
     macs: Count
-    """Multiply-accumulates of one sample's forward pass."""
+    """Multiply-accumulates of one sample's forward pass. A sample is an image, or a word of a text in its place."""
     energy: EnergySource
     """Source of `energy_joules` in the steps."""
     environment: dict[str, str] = Field(default_factory=dict)
@@ -114,13 +114,15 @@ class Evaluation(Event):
     split: Literal["test"] = "test"
     """The split."""
     samples: Count
-    """Samples evaluated."""
+    """Images, or words of a text, evaluated."""
     loss: Real
     """Mean loss."""
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Top-1 accuracy; null for language models."""
     top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Top-5 accuracy; null for language models and for fewer than 6 classes."""
+    perplexity: Positive | None = None
+    """exp(loss); null for classifiers, and where no float holds it."""
 
 
 class RangeTest(Event):
@@ -187,6 +189,8 @@ class Best(BaseModel):
     """Top-1 accuracy; null for language models."""
     top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Top-5 accuracy; null for language models and for fewer than 6 classes."""
+    perplexity: Positive | None = None
+    """exp(loss); null for classifiers, and where no float holds it."""
 
 
 class Result(BaseModel):
@@ -198,6 +202,8 @@ class Result(BaseModel):
     """Top-1 accuracy on the test split, last weights; null for language models."""
     top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Top-5 accuracy, last weights; null for language models and for fewer than 6 classes."""
+    perplexity: Positive | None = None
+    """exp(loss); null for classifiers, and where no float holds it."""
     loss: Real
     """Mean loss on the test split."""
     bits: Annotated[int, Field(ge=2, le=32)]
@@ -205,7 +211,7 @@ class Result(BaseModel):
     steps: Step
     """Optimiser steps."""
     samples: Count
-    """Samples trained on."""
+    """Images, or words of a text, trained on."""
     gbitops: Positive
     """GBitOPs of the whole run."""
     gbitops_static: Positive

@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from cpt_core import cost
+from cpt_core.range_test import Bounds
 from cpt_core.schedules import Schedule, make
-from cpt_core.spec import JobSpec
+from cpt_core.spec import AutoPrecision, JobSpec
 from cpt_core.train.spent import Spent
 
 
@@ -53,19 +54,21 @@ class Plan(PlanModel):
     steps: int
     """Optimiser steps."""
     batch_size: int
-    """Samples of a step, over all devices."""
+    """Images, or parallel streams of text, of a step, over all devices."""
     samples: int
-    """Samples in all."""
+    """Images, or words of a text, in all."""
     epochs: float
     """Passes over the training split; an epoch leaves out its incomplete last batch."""
     parameters: int
     """Parameters of the model."""
     macs: int
-    """Multiply-accumulates of one sample's forward pass."""
+    """Multiply-accumulates of the forward pass on an image, or on a word of a text."""
     max_bits: int
     """The schedule's highest bit width, that of the static training compared with."""
-    forecast: Forecast
-    """The cost."""
+    forecast: Forecast | None
+    """The cost; null where a precision range test has yet to find the bounds."""
+    forecast_between: tuple[Forecast, Forecast] | None
+    """Then the least and the most that it can be: the lowest or the highest bit width throughout after the test."""
 
 
 def plan(spec: JobSpec, data_root: Path) -> Plan:
@@ -77,38 +80,50 @@ def plan(spec: JobSpec, data_root: Path) -> Plan:
     import torch
 
     from cpt_core.data import DataError
-    from cpt_core.data.size import size
-    from cpt_core.models import create_model
-    from cpt_core.train.trainer import INPUT_SHAPE
+    from cpt_core.data.size import size, steps_per_epoch
+    from cpt_core.models import build_model, sample_shape
 
-    classes, training_samples = size(spec.dataset, data_root)
-    steps, batch_size = spec.training.steps, spec.training.batch_size
-    if training_samples < batch_size:
+    outputs, training_samples = size(spec.dataset, data_root)
+    steps, an_epoch = spec.training.steps, steps_per_epoch(spec, training_samples)
+    if an_epoch == 0:
         raise DataError(
-            f"A batch of {batch_size} samples is larger than the training split, which has {training_samples}: "
-            "lower training.batch_size."
+            f"A batch of {spec.samples_per_step} samples is larger than the training split, which has "
+            f"{training_samples}: lower training.batch_size."
         )
     with torch.device("meta"):  # shapes are enough
-        model = create_model(spec.model.name, num_classes=classes)
-    profile = cost.profile(model, INPUT_SHAPE)
+        model = build_model(spec, outputs)
+    profile = cost.profile(model, sample_shape(spec))
     precision = spec.precision
+    least, *most = _forecasts(spec, profile)
     return Plan(
         steps=steps,
-        batch_size=batch_size,
-        samples=steps * batch_size,
-        epochs=steps / (training_samples // batch_size),
+        batch_size=spec.training.batch_size,
+        samples=steps * spec.samples_per_step,
+        epochs=steps / an_epoch,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs=profile.macs,
         max_bits=precision.max_bits,
-        forecast=_forecast(spec, profile, precision.forward_schedule(steps), precision.backward_schedule(steps)),
+        forecast=None if most else least,
+        forecast_between=(least, most[0]) if most else None,
     )
 
 
+def _forecasts(spec: JobSpec, profile: cost.Profile) -> list[Forecast]:
+    """The forecast, or the least and the most."""
+    precision, steps = spec.precision, spec.training.steps
+    if isinstance(precision, AutoPrecision) and steps > precision.test_steps:
+        extremes = [Bounds(min_bits=bits, max_bits=bits) for bits in (precision.min_bits, precision.max_bits)]
+        schedules = [precision.forward_schedule(steps, bounds) for bounds in extremes]
+    else:
+        schedules = [precision.forward_schedule(steps)]
+    return [_forecast(spec, profile, forward, precision.backward_schedule(steps)) for forward in schedules]
+
+
 def _forecast(spec: JobSpec, profile: cost.Profile, forward: Schedule, backward: Schedule) -> Forecast:
-    steps, batch_size, precision = spec.training.steps, spec.training.batch_size, spec.precision
+    steps, precision = spec.training.steps, spec.precision
 
     def spent(forward: Schedule, backward: Schedule) -> Spent:
-        total = Spent(profile, batch_size)
+        total = Spent(profile, spec.samples_per_step)
         total.add_all(forward, backward, steps)
         return total
 
@@ -119,7 +134,7 @@ def _forecast(spec: JobSpec, profile: cost.Profile, forward: Schedule, backward:
     static = spent(constant(precision.max_bits), constant(precision.max_gradient_bits))
     full = spent(constant(32), constant(32))
     compared = cost.compare(
-        planned.gbitops, profile.macs, steps * batch_size, precision.max_bits, precision.max_gradient_bits
+        planned.gbitops, profile.macs, steps * spec.samples_per_step, precision.max_bits, precision.max_gradient_bits
     )
     return Forecast(
         mean_forward_bits=forward.all().mean(),

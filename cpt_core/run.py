@@ -26,6 +26,8 @@ class Run(BaseModel):
     """Folder, relative to the storage root, for this attempt's checkpoints."""
     data_root: Path
     """Folder below which datasets lie."""
+    cache: Path | None = None
+    """Folder for what is worked out from datasets once, such as a vocabulary; null: worked out each time."""
     resume: Checkpoint | None = None
     """Checkpoint to continue from."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -140,6 +140,7 @@ class Attempt:
             storage=self._settings.storage_url,
             checkpoints=checkpoint_folder(assignment.job_id, assignment.attempt),
             data_root=self._settings.data_root,
+            cache=self._settings.state_dir / "cache",
             resume=assignment.resume,
             threads=self._slot.threads(assignment.spec.resources.devices),
         )

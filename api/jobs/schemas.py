@@ -77,11 +77,15 @@ class EvaluationView(Resource):
     bits: int
     """Bit width at which it was taken."""
     accuracy: float | None
-    """Top-1 accuracy."""
+    """Top-1 accuracy; null for language models."""
+    top5_accuracy: float | None
+    """Top-5 accuracy; null for language models and for fewer than 6 classes."""
+    perplexity: float | None
+    """exp(loss); null for classifiers."""
     loss: float
     """Mean loss."""
     samples: int
-    """Samples evaluated."""
+    """Images, or words of a text, evaluated."""
 
 
 class Cost(Resource):
@@ -245,7 +249,7 @@ class LogEntry(BaseModel):
     attempt: int
     """Attempt it belongs to; 0 before the first."""
     type: str
-    """started, evaluation, checkpoint, log, finished, state or cancel_requested."""
+    """started, evaluation, range_test, checkpoint, log, finished, state or cancel_requested."""
     time: AwareDatetime
     """When it happened, UTC."""
 

@@ -35,8 +35,8 @@ def check(spec: JobSpec, data_root: Path | None) -> None:
     folder = (data_root / spec.dataset.path).resolve()
     if not folder.is_relative_to(data_root.resolve()):
         code, message = "path_outside_root", "leads out of the data root"
-    elif not folder.is_dir() and not getattr(spec.dataset, "download", False):
-        code, message = "dataset_not_found", f"there is no folder {spec.dataset.path} below the server's data root"
+    elif not folder.exists() and not getattr(spec.dataset, "download", False):
+        code, message = "dataset_not_found", f"there is no {spec.dataset.path} below the server's data root"
     else:
         return
     raise ApiError(

@@ -71,12 +71,12 @@ def _progress(spec: JobSpec, started: Started | None, step: StepDone | None) -> 
         steps=steps,
         epoch=step.epoch if step else 0,
         fraction=done / steps,
-        eta_seconds=(steps - done) * spec.training.batch_size / speed if speed else None,
+        eta_seconds=(steps - done) * spec.samples_per_step / speed if speed else None,
     )
 
 
 def _cost(spec: JobSpec, started: Started, step: StepDone) -> Cost:
-    precision, samples = spec.precision, (step.step + 1) * spec.training.batch_size
+    precision, samples = spec.precision, (step.step + 1) * spec.samples_per_step
     return Cost(**asdict(compare(step.gbitops, started.macs, samples, precision.max_bits, precision.max_gradient_bits)))
 
 

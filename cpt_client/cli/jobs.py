@@ -67,12 +67,11 @@ def list_jobs(*, url: str | None, states: list[str], queue: str | None, limit: i
 
 def _table(jobs: list[Job]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "ACCURACY", "COST", "AGE"):
+    for heading in ("ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "QUALITY", "COST", "AGE"):
         table.add_column(heading, no_wrap=heading != "NAME", justify="right" if heading in ("LOSS", "AGE") else "left")
     now = datetime.now(UTC)
     for job in jobs:
         latest, evaluation, cost = job.latest, job.evaluation, job.cost
-        accurate = evaluation is not None and evaluation.accuracy is not None
         table.add_row(
             text.user(job.id),
             text.user(job.name),
@@ -80,9 +79,7 @@ def _table(jobs: list[Job]) -> Table:
             f"{100 * job.progress.fraction:.0f} %",
             f"{latest.forward_bits}/{latest.backward_bits}" if latest else "",
             f"{latest.loss:.4f}" if latest else "",
-            f"{text.percent(evaluation.accuracy or 0)} at {text.bits(evaluation.bits)}"
-            if evaluation and accurate
-            else "",
+            f"{text.quality(evaluation)} at {text.bits(evaluation.bits)}" if evaluation else "",
             f"-{text.percent(cost.saved_vs_fp32)}" if cost and cost.saved_vs_fp32 else "",
             text.age(job.created_at, now),
         )

@@ -60,7 +60,7 @@ class LocalRun:
     def _step(self, event: StepDone) -> dict[str, object]:
         training = self._spec.training
         done, left = event.step + 1, training.steps - event.step - 1
-        eta = left * training.batch_size / event.samples_per_second if event.samples_per_second else None
+        eta = left * self._spec.samples_per_step / event.samples_per_second if event.samples_per_second else None
         progress = models.Progress(
             step=done, steps=training.steps, epoch=event.epoch, fraction=done / training.steps, eta_seconds=eta
         )
@@ -70,7 +70,7 @@ class LocalRun:
         return changes
 
     def _cost(self, event: StepDone, started: Started) -> models.Cost:
-        precision, samples = self._spec.precision, (event.step + 1) * self._spec.training.batch_size
+        precision, samples = self._spec.precision, (event.step + 1) * self._spec.samples_per_step
         cost = compare(event.gbitops, started.macs, samples, precision.max_bits, precision.max_gradient_bits)
         return models.Cost(**asdict(cost))
 

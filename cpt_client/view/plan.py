@@ -10,7 +10,7 @@ from cpt_client.view import text
 from cpt_client.view.chart import bits_chart
 from cpt_core.plan import Forecast, Plan
 from cpt_core.schedules import Schedule
-from cpt_core.spec import JobSpec
+from cpt_core.spec import AutoPrecision, JobSpec
 
 CHART_WIDTH = 80
 COLUMNS_PER_CYCLE = 8
@@ -24,7 +24,11 @@ def plan_view(spec: JobSpec, plan: Plan) -> RenderableType:
     table.add_column()
     table.add_row("length", f"{plan.steps:,} steps, {plan.epochs:,.4g} epochs, {plan.samples:,} samples")
     table.add_row("model", f"{plan.parameters:,} parameters, {plan.macs:,} MACs a sample")
-    _add_forecast(table, plan, plan.forecast)
+    if plan.forecast is not None:
+        _add_forecast(table, plan, plan.forecast)
+    for bound, forecast in zip(("at least", "at most"), plan.forecast_between or (), strict=False):
+        table.add_row(Text(bound, "bold"), "by the bounds that the precision range test will find")
+        _add_forecast(table, plan, forecast)
     return Group(text.user(spec.name, "bold"), *_schedule(spec), table)
 
 
@@ -45,8 +49,13 @@ def _add_forecast(table: Table, plan: Plan, forecast: Forecast) -> None:
 def _schedule(spec: JobSpec) -> list[Text]:
     precision, steps = spec.precision, spec.training.steps
     cycles = max(getattr(part, "cycles", 1) for part in (precision, precision.gradient_bits))
+    if isinstance(precision, AutoPrecision):
+        cycles = 1  # the test is to be seen whole, and what comes after it is not known
     shown = steps if cycles * COLUMNS_PER_CYCLE <= CHART_WIDTH else steps * CHART_WIDTH // (COLUMNS_PER_CYCLE * cycles)
-    lines = _chart("forward (weights and activations)", precision.forward_schedule(steps), shown)
+    title = "forward (weights and activations)"
+    if isinstance(precision, AutoPrecision):
+        title += ", first the precision range test, then cycles within the bounds it finds, here the widest"
+    lines = _chart(title, precision.forward_schedule(steps), shown)
     lines += _chart("backward (errors)", precision.backward_schedule(steps), shown)
     ends = f"step 0 to {shown - 1:,}" + ("" if shown == steps else f" of {steps:,}; the other cycles are the same")
     return [*lines, Text(f"   {ends}", "dim")]

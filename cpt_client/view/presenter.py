@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from cpt_client.models import Event
+from cpt_client.models import Evaluation, Event
 from cpt_client.view import text
 from cpt_client.view.status import Status
 
@@ -62,10 +62,14 @@ def notable(event: Event) -> Text | None:
             line = text.state(str(fields.get("state", "")))
             why = fields.get("message") or fields.get("reason")
             return line.append_text(text.user(f": {why.splitlines()[0]}", "not bold")) if why else line
-        case "evaluation" if fields.get("accuracy") is not None:
-            return Text(
-                f"accuracy {text.percent(fields['accuracy'])} at {text.bits(fields['bits'])}, step {fields['step']:,}"
-            )
+        case "evaluation":
+            evaluation = Evaluation.model_validate(fields)
+            named = "accuracy " if evaluation.accuracy is not None else ""
+            return Text(f"{named}{text.quality(evaluation)} at {text.bits(evaluation.bits)}, step {evaluation.step:,}")
+        case "range_test":
+            bounds = fields.get("bounds")
+            found = "{min_bits} to {max_bits} bits".format(**bounds) if bounds else "no bit width learns"
+            return Text(f"precision range test: {found}")
         case "log" if fields.get("level") in ("warning", "error"):
             style = "yellow" if fields["level"] == "warning" else "red"
             return text.user(f"{fields['level']}: {fields.get('message', '')}", style)

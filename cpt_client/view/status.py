@@ -157,7 +157,7 @@ class Status:
             rows.append(("bits", _curve(self._bits(), self.bits, spark)))
             rows.append(("loss", _curve(f"{self._step['loss']:.4f}", self.losses.values, spark)))
         if quality := self._quality():
-            rows.append(("accuracy", quality))
+            rows.append(("quality", quality))
         job = self.job
         if job.cost is not None:
             rows.append(("cost", cost_line(job)))
@@ -174,10 +174,8 @@ class Status:
         if self._step.get("accuracy") is not None:
             parts.append(f"{text.percent(self._step['accuracy'])} training")
         evaluation = self.job.evaluation
-        if evaluation is not None and evaluation.accuracy is not None:
-            parts.append(
-                f"{text.percent(evaluation.accuracy)} test at {text.bits(evaluation.bits)} (step {evaluation.step:,})"
-            )
+        if evaluation is not None:
+            parts.append(f"{text.quality(evaluation)} test at {text.bits(evaluation.bits)} (step {evaluation.step:,})")
         return ", ".join(parts)
 
 

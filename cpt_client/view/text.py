@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 
 from rich.text import Text
 
+from cpt_client.models import Evaluation
+from cpt_core.events import Best
+
 STYLES = {
     "queued": "yellow",
     "starting": "cyan",
@@ -41,6 +44,13 @@ def state(name: str) -> Text:
 def percent(fraction: float) -> str:
     """0.367 as "36.7 %"."""
     return f"{100 * fraction:.1f} %"
+
+
+def quality(of: Evaluation | Best) -> str:
+    """What a model is judged by: "91.2 %" of accuracy, or "perplexity 96.39"; else the loss."""
+    if of.accuracy is not None:
+        return percent(of.accuracy)
+    return f"loss {of.loss:.4f}" if of.perplexity is None else f"perplexity {of.perplexity:,.2f}"
 
 
 def saving(fraction: float | None, of: str) -> str:

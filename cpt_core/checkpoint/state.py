@@ -17,6 +17,7 @@ Tensors = dict[str, Tensor]
 
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+CARRIED = "carried.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class State:
     """The optimiser's tensors, "<parameter>/<name>"."""
     buffers: Tensors
     """The rank's own buffers; empty for rank 0, whose are in `model`."""
+    carried: Tensors
+    """What the rank carries from step to step besides, such as the state of an LSTM; often empty."""
 
 
 def save(
@@ -41,6 +44,7 @@ def save(
     model: Tensors,
     optimizer: Tensors,
     ranks: list[Tensors],
+    carried: Tensors | None = None,
     best: events.Best | None = None,
     range_test: Progress | None = None,
 ) -> events.Checkpoint:
@@ -54,6 +58,7 @@ def save(
         model: parameters, and rank 0's buffers.
         optimizer: the optimiser's tensors.
         ranks: the buffers of rank 1, 2, ….
+        carried: what the ranks carry from step to step besides, one rank after the other in the first dimension.
         best: the best evaluation until then.
         range_test: the precision range test until then.
 
@@ -62,6 +67,8 @@ def save(
     """
     files = {MODEL: _to_bytes(model), OPTIMIZER: _to_bytes(optimizer)}
     files |= {_rank_file(rank): _to_bytes(buffers) for rank, buffers in enumerate(ranks, start=1)}
+    if carried:
+        files[CARRIED] = _to_bytes(carried)
     world_size = len(ranks) + 1
     return publish(
         storage, folder, step=step, world_size=world_size, spec=spec, files=files, best=best, range_test=range_test
@@ -76,14 +83,16 @@ def load(storage: str, checkpoint: events.Checkpoint, *, rank: int = 0) -> State
     """
     manifest, files = read(storage, checkpoint)
     wanted = [MODEL, OPTIMIZER, *(_rank_file(other) for other in range(1, manifest.world_size))]
-    if sorted(files) != sorted(wanted):
+    if sorted(set(files) - {CARRIED}) != sorted(wanted):
         raise CheckpointError(f"The manifest in {checkpoint.path} does not list {', '.join(wanted)}. {REMEDY}")
     try:
+        carried = safetensors.torch.load(files[CARRIED]) if CARRIED in files else {}
         return State(
             manifest,
             model=safetensors.torch.load(files[MODEL]),
             optimizer=safetensors.torch.load(files[OPTIMIZER]),
             buffers=safetensors.torch.load(files[_rank_file(rank)]) if 0 < rank < manifest.world_size else {},
+            carried={name: tensor[rank] for name, tensor in carried.items() if rank < len(tensor)},
         )
     except SafetensorError as error:
         raise CheckpointError(f"{checkpoint.path} holds a file that is no safetensors ({error}). {REMEDY}") from error

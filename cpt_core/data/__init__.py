@@ -7,13 +7,26 @@ from pathlib import Path
 from cpt_core.data import cifar, digits, idx
 from cpt_core.data.batches import TrainingBatches, evaluation_batches
 from cpt_core.data.dataset import DataError, Dataset, Split
-from cpt_core.spec import DatasetSpec, DigitsDataset, IdxDataset
+from cpt_core.data.streams import Streams
+from cpt_core.data.text import Corpus
+from cpt_core.data.text import load as load_text
+from cpt_core.spec import DigitsDataset, IdxDataset, ImageDatasetSpec
 
-__all__ = ["DataError", "Dataset", "Split", "TrainingBatches", "evaluation_batches", "load"]
+__all__ = [
+    "Corpus",
+    "DataError",
+    "Dataset",
+    "Split",
+    "Streams",
+    "TrainingBatches",
+    "evaluation_batches",
+    "load",
+    "load_text",
+]
 
 
-def load(spec: DatasetSpec, data_root: Path) -> Dataset:
-    """The dataset a spec names, whose files lie below `data_root`.
+def load(spec: ImageDatasetSpec, data_root: Path) -> Dataset:
+    """The images a spec names, whose files lie below `data_root`.
 
     Raises:
         DataError: it is missing or corrupt.

@@ -2,9 +2,11 @@
 
 # Importing them registers them.
 from cpt_core.models import cifar_resnet, imagenet_resnet, lstm_lm, mobilenet_v2, transformer_lm
+from cpt_core.models.build import build_model, sample_shape
 from cpt_core.models.registry import create_model, list_models, register_model
 
 __all__ = [
+    "build_model",
     "cifar_resnet",
     "create_model",
     "imagenet_resnet",
@@ -12,5 +14,6 @@ __all__ = [
     "lstm_lm",
     "mobilenet_v2",
     "register_model",
+    "sample_shape",
     "transformer_lm",
 ]

@@ -5,9 +5,19 @@ Unknown fields are errors, every number has bounds, and every error names its fi
 """
 
 from cpt_core.spec.base import Name
-from cpt_core.spec.dataset import CifarDataset, DatasetSpec, DigitsDataset, FileDataset, IdxDataset
+from cpt_core.spec.dataset import (
+    CifarDataset,
+    DatasetSpec,
+    DigitsDataset,
+    FileDataset,
+    IdxDataset,
+    ImageDatasetSpec,
+    PlainText,
+    PreparedText,
+    TextDatasetSpec,
+)
 from cpt_core.spec.job import JobSpec
-from cpt_core.spec.model import CifarResNet, ImageNetResNet, MobileNetV2
+from cpt_core.spec.model import CifarResNet, ImageNetResNet, LanguageModelSpec, LstmLM, MobileNetV2, TransformerLM
 from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec
 from cpt_core.spec.precision import AutoPrecision
 from cpt_core.spec.reading import load, problem, problems
@@ -22,13 +32,20 @@ __all__ = [
     "DigitsDataset",
     "FileDataset",
     "IdxDataset",
+    "ImageDatasetSpec",
     "ImageNetResNet",
     "JobSpec",
+    "LanguageModelSpec",
     "LrScheduleSpec",
+    "LstmLM",
     "MobileNetV2",
     "MultiStepLr",
     "Name",
     "OptimizerSpec",
+    "PlainText",
+    "PreparedText",
+    "TextDatasetSpec",
+    "TransformerLM",
     "load",
     "problem",
     "problems",

@@ -11,24 +11,24 @@ from pydantic_core import PydanticCustomError
 from cpt_core.spec.base import SpecModel
 
 
-class DatasetBase(SpecModel):
+class ImageDataset(SpecModel):
     """What every image dataset has in common."""
 
     augment: Literal["none", "crop_flip"] = "none"
     """`crop_flip`: random crop with padding 4 and horizontal flip, a function of (seed, epoch, index)."""
 
 
-class DigitsDataset(DatasetBase):
+class DigitsDataset(ImageDataset):
     """scikit-learn's bundled digits, enlarged to 3x32x32: 1,437 training and 360 test images. Needs no files."""
 
     name: Literal["digits"]
 
 
-class FileDataset(DatasetBase):
+class FileDataset(SpecModel):
     """What datasets in files have in common."""
 
     path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
-    """Folder of the data, relative to the server's (or `--data-root`'s) data root."""
+    """Folder or file of the data, relative to the server's (or `--data-root`'s) data root."""
 
     @field_validator("path")
     @classmethod
@@ -36,18 +36,18 @@ class FileDataset(DatasetBase):
         path = PurePosixPath(value)
         if path.is_absolute() or ".." in path.parts or "\\" in value or "\x00" in value:
             raise PydanticCustomError(
-                "path_outside_root", "must be a folder below the data root: relative, without '..' or backslashes"
+                "path_outside_root", "must be a path below the data root: relative, without '..' or backslashes"
             )
         return value
 
 
-class IdxDataset(FileDataset):
+class IdxDataset(FileDataset, ImageDataset):
     """Images in idx files (MNIST, Fashion-MNIST; gzipped or not), padded to 32x32 and repeated to 3 channels."""
 
     name: Literal["idx"]
 
 
-class CifarDataset(FileDataset):
+class CifarDataset(FileDataset, ImageDataset):
     """CIFAR-10 or CIFAR-100 in torchvision's folder layout."""
 
     name: Literal["cifar10", "cifar100"]
@@ -57,4 +57,30 @@ class CifarDataset(FileDataset):
     """Fetch the archive when it is not there. Off by default: a job does not reach out unless it says so."""
 
 
-DatasetSpec = Annotated[DigitsDataset | IdxDataset | CifarDataset, Field(discriminator="name")]
+class TextBase(FileDataset):
+    """What every text has in common. A sample is one word in its place, training.batch_size the parallel streams."""
+
+    bptt: Annotated[int, Field(ge=1, le=4096)] = 35
+    """Words of a stretch: gradients reach as far back, an LSTM's state is carried on from stretch to stretch."""
+
+
+class PlainText(TextBase):
+    """A text file in UTF-8, or the `.txt` files of a folder. The last 5 % are the test split, 5 % before it unused."""
+
+    name: Literal["text"]
+    max_vocabulary: Annotated[int, Field(ge=2, le=1_000_000)] | None = 10_000
+    """Words to tell apart, the most frequent ones; null: all of the training split."""
+
+
+class PreparedText(TextBase):
+    """Penn Treebank (`ptb.train.txt`, …) or WikiText-103 (`wiki.train.tokens`, …), a file for each split."""
+
+    name: Literal["ptb", "wikitext103"]
+    max_vocabulary: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    """Words to tell apart, the most frequent ones; null: all of the training split."""
+
+
+ImageDatasetSpec = DigitsDataset | IdxDataset | CifarDataset
+TextDatasetSpec = PlainText | PreparedText
+
+DatasetSpec = Annotated[ImageDatasetSpec | TextDatasetSpec, Field(discriminator="name")]

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from cpt_core.spec.base import Bits, Name, SpecModel, field_error
-from cpt_core.spec.dataset import DatasetSpec
-from cpt_core.spec.model import ModelSpec
+from cpt_core.spec.dataset import DatasetSpec, TextDatasetSpec
+from cpt_core.spec.model import LanguageModelSpec, ModelSpec
 from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd
 from cpt_core.spec.precision import PrecisionSpec
 
@@ -19,7 +19,7 @@ class TrainingSpec(SpecModel):
     steps: Annotated[int, Field(ge=1, le=10_000_000)]
     """Optimiser steps in all."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
-    """Samples per optimiser step, over all devices."""
+    """Images, or parallel streams of text, of an optimiser step, over all devices."""
     accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
     """Parts in which a device takes its share of a batch, one forward and backward pass each, to need less memory."""
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
@@ -35,8 +35,9 @@ class EvaluationSpec(SpecModel):
     """Steps between evaluations; null: only at the end, which is always evaluated."""
     bits: Bits | None = None
     """Bit width of weights and activations in evaluation; null: the schedule's highest."""
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 500
-    """Samples per evaluation batch, over all devices."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    """Images, or parallel streams of text, of an evaluation batch, over all devices; null: 500 images, or as many
+    streams as in training. The state of a language model begins anew in each stream, so few streams suit it better."""
 
 
 class CheckpointSpec(SpecModel):
@@ -87,11 +88,29 @@ class JobSpec(SpecModel):
     resources: ResourceSpec = ResourceSpec()
     """Devices and queue."""
 
+    @property
+    def samples_per_step(self) -> int:
+        """Samples of an optimiser step, over all devices: images, or words of a text, each in its place."""
+        return self.training.batch_size * (self.dataset.bptt if isinstance(self.dataset, TextDatasetSpec) else 1)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """`evaluation.batch_size`, or its default for this dataset."""
+        default = self.training.batch_size if isinstance(self.dataset, TextDatasetSpec) else 500
+        return self.evaluation.batch_size or default
+
+    def _check_model_fits_the_data(self) -> None:
+        for_text = isinstance(self.model, LanguageModelSpec)
+        if for_text != isinstance(self.dataset, TextDatasetSpec):
+            takes, use = ("text", "text, ptb or wikitext103") if for_text else ("images", "a dataset of images")
+            raise field_error("/dataset/name", f"{self.model.name} takes {takes}: use {use}, or another model")
+
     @model_validator(mode="after")
     def _cross_field_rules(self) -> Self:
         steps, devices = self.training.steps, self.resources.devices
         self.precision.check_length(steps)
-        for where, size in (("training", self.training.batch_size), ("evaluation", self.evaluation.batch_size)):
+        self._check_model_fits_the_data()
+        for where, size in (("training", self.training.batch_size), ("evaluation", self.evaluation_batch_size)):
             if size % devices:
                 raise field_error(
                     f"/{where}/batch_size", f"{size} samples cannot be split evenly over {devices} devices"
@@ -100,7 +119,7 @@ class JobSpec(SpecModel):
         if share % self.training.accumulation:
             raise field_error(
                 "/training/accumulation",
-                f"the {share} samples of a device cannot be split evenly into {self.training.accumulation} parts",
+                f"a device's share of {share} cannot be split evenly into {self.training.accumulation} parts",
             )
         if self.lr_schedule.warmup_steps > steps:
             raise field_error("/lr_schedule/warmup_steps", f"must not be above training.steps ({steps})")

@@ -5,27 +5,19 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from cpt_core.data import Dataset, evaluation_batches
 from cpt_core.events import Best, Evaluation
 from cpt_core.quant import PrecisionState
 from cpt_core.train.buffers import buffers_of_rank_0
 from cpt_core.train.errors import DivergedError
 from cpt_core.train.ranks import Ranks
+from cpt_core.train.tasks import Task
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
-    precision: PrecisionState,
-    dataset: Dataset,
-    ranks: Ranks,
-    *,
-    step: int,
-    bits: int,
-    batch_size: int,
+    task: Task, model: nn.Module, precision: PrecisionState, ranks: Ranks, *, step: int, bits: int
 ) -> Evaluation:
     """Evaluate on every test sample once, shared among the ranks, at `bits` bits.
 
@@ -36,35 +28,20 @@ def evaluate(
     Raises:
         DivergedError: the loss is not finite.
     """
-    loss = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    correct, among_5 = torch.zeros((2,), dtype=torch.int64, device=ranks.device)
-    count = 0
     precision.set(bits, 32)
     model.eval()
     with buffers_of_rank_0(model, ranks):
-        for inputs, labels in evaluation_batches(
-            dataset, batch_size=batch_size, rank=ranks.rank, world_size=ranks.world_size
-        ):
-            logits = model(inputs)
-            loss += F.cross_entropy(logits.double(), labels, reduction="sum")
-            correct += (logits.argmax(1) == labels).sum()
-            among_5 += (logits.topk(min(5, dataset.classes)).indices == labels.unsqueeze(1)).sum()
-            count += len(labels)
+        sums = task.test(model)
     model.train()
-    loss_sum, correct_sum, among_5_sum, samples = ranks.sum([loss, correct, among_5, count])
-    if not math.isfinite(loss_sum):
+    totals = dict(zip(sums, ranks.sum(list(sums.values())), strict=True))
+    samples = totals.pop("samples")
+    if not math.isfinite(totals["loss"]):
         raise DivergedError(
             f"The loss on the test split after {step} steps, at {bits} bits, is not finite: "
             "lower optimizer.lr, or evaluate at more bits."
         )
-    return Evaluation(
-        step=step,
-        bits=bits,
-        samples=int(samples),
-        loss=loss_sum / samples,
-        accuracy=correct_sum / samples,
-        top5_accuracy=among_5_sum / samples if dataset.classes > 5 else None,
-    )
+    metrics = task.metrics({name: total / samples for name, total in totals.items()})
+    return Evaluation.model_validate({"step": step, "bits": bits, "samples": int(samples), **metrics})
 
 
 def better(evaluation: Evaluation, best: Best | None) -> Best:

@@ -70,6 +70,7 @@ def train(
             storage=str(storage),
             checkpoints=f"checkpoints/{run_id}",
             data_root=data_root.resolve(),
+            cache=storage / "cache",
             resume=resume_from,
         )
         run_file = folder / "run.json"

@@ -13,17 +13,16 @@ from importlib.metadata import version
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from cpt_core import cost, data, energy
+from cpt_core import cost, energy
 from cpt_core.checkpoint.files import folder_of
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
-from cpt_core.models import create_model
+from cpt_core.models import build_model, sample_shape
 from cpt_core.quant import quantize_model
 from cpt_core.run import Run
 from cpt_core.seeding import derive
@@ -37,8 +36,7 @@ from cpt_core.train.range_test import RangeTest
 from cpt_core.train.ranks import Ranks
 from cpt_core.train.recorder import Emit
 from cpt_core.train.spent import Spent
-
-INPUT_SHAPE = (3, 32, 32)
+from cpt_core.train.tasks import load_task
 
 
 class Trainer:
@@ -70,20 +68,11 @@ class Trainer:
         if self.evaluation_bits != precision.min_bits == 32:
             raise SpecError("evaluation.bits must be 32: training in full precision keeps no ranges to quantise with.")
 
-        with ranks.rank_0_first():  # which may have to fetch it
-            self.dataset = data.load(spec.dataset, run.data_root).to(ranks.device)
-        self.batches = data.TrainingBatches(
-            self.dataset,
-            batch_size=training.batch_size,
-            seed=training.seed,
-            augment=spec.dataset.augment,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-        )
+        self.task = load_task(run, ranks)
         torch.manual_seed(derive(training.seed, "initial weights"))
-        self.model = create_model(spec.model.name, num_classes=self.dataset.classes).to(ranks.device)
+        self.model = build_model(spec, self.task.outputs).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
-        self.profile = cost.profile(self.model, INPUT_SHAPE)
+        self.profile = cost.profile(self.model, sample_shape(spec))
         self.precision = quantize_model(self.model, quantizer=precision.quantizer, backend=precision.backend)
         self.optimizer = make_optimizer(spec.optimizer, self.model)
         # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
@@ -94,7 +83,7 @@ class Trainer:
         if isinstance(precision, AutoPrecision):
             self.range_test = RangeTest(precision, self.model, self.optimizer)
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
-        self.spent = Spent(self.profile, training.batch_size)
+        self.spent = Spent(self.profile, spec.samples_per_step)
         self.spent.add_all(self.forward_bits, self.backward_bits, self.first_step)
         self.rates = array("d")
         kind: Literal["cpu", "cuda"] = "cuda" if ranks.device.type == "cuda" else "cpu"
@@ -129,7 +118,7 @@ class Trainer:
     def step(self, step: int) -> bool:
         """One optimiser step, from top to bottom. Returns whether the ranks agreed to stop after it."""
         began = time.perf_counter()
-        spec, batch_size = self.spec, self.spec.training.batch_size
+        spec, samples = self.spec, self.spec.samples_per_step
         position = self.range_test.begin(step) if self.range_test else step
         lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, position, self.steps)
         self.precision.set(self.forward_bits.bits(step), self.backward_bits.bits(step))
@@ -154,15 +143,15 @@ class Trainer:
         self.optimizer.step()
 
         self.spent.add(self.precision.forward_bits, self.precision.backward_bits)
-        self.rates.append(batch_size / (time.perf_counter() - began))
+        self.rates.append(samples / (time.perf_counter() - began))
         self.emit(
             StepDone(
                 step=step,
-                epoch=self.batches.position(position)[0],
+                epoch=self.task.epoch(position),
                 forward_bits=self.precision.forward_bits,
                 backward_bits=self.precision.backward_bits,
-                loss=loss_sum / batch_size,
-                accuracy=correct_sum / batch_size,
+                loss=loss_sum / samples,
+                accuracy=correct_sum / samples if self.task.reports_accuracy else None,
                 lr=lr,
                 samples_per_second=self.rates[-1],
                 gbitops=self.spent.gbitops,
@@ -170,7 +159,7 @@ class Trainer:
                 energy_joules=self.meter.joules(),
             )
         )
-        if self.range_test and (outcome := self.range_test.end(step, correct_sum / batch_size)):
+        if self.range_test and (outcome := self.range_test.end(step, correct_sum / samples)):
             self.emit(outcome)
             self._follow(self.range_test)
         return stops > 0
@@ -185,36 +174,27 @@ class Trainer:
         """Leave the batch's mean gradient in the parameters. Returns the sum of its losses and how many were right."""
         accumulation = self.spec.training.accumulation
         loss_sum = correct = torch.zeros((), device=self.ranks.device)
-        parts = zip(*(tensor.chunk(accumulation) for tensor in self.batches(step)), strict=True)
-        for part, (inputs, labels) in enumerate(parts, start=step * accumulation):
-            noise = derive(self.spec.training.seed, "noise", part, self.ranks.rank)
+        for part in range(accumulation):
+            noise = derive(self.spec.training.seed, "noise", step * accumulation + part, self.ranks.rank)
             torch.manual_seed(noise)
             self.precision.reseed(noise)
             # During the last backward pass DDP averages the gradients over the ranks.
-            with nullcontext() if (part + 1) % accumulation == 0 else self.ddp.no_sync():
-                logits = self.ddp(inputs)
-                loss = F.cross_entropy(logits, labels)
+            with nullcontext() if part == accumulation - 1 else self.ddp.no_sync():
+                loss, right, samples = self.task.forward(self.ddp, step, part)
                 (loss / accumulation).backward()  # type: ignore[no-untyped-call]
-            loss_sum = loss_sum + loss.detach() * len(labels)
-            correct = correct + (logits.detach().argmax(1) == labels).sum()
+            loss_sum = loss_sum + loss.detach() * samples
+            correct = correct + right
         return loss_sum, correct
 
     def evaluate(self, done: int) -> Evaluation:
         """Quality after `done` steps."""
-        return evaluate(
-            self.model,
-            self.precision,
-            self.dataset,
-            self.ranks,
-            step=done,
-            bits=self.evaluation_bits,
-            batch_size=self.spec.evaluation.batch_size,
-        )
+        return evaluate(self.task, self.model, self.precision, self.ranks, step=done, bits=self.evaluation_bits)
 
     def save(self, done: int) -> str:
         """Make a checkpoint after `done` steps. Returns its folder, relative to the storage root."""
         buffers = persistent_buffers(self.model)
         packed = self.ranks.gather(pack(buffers))
+        carried = {name: torch.stack(self.ranks.gather(mine)) for name, mine in self.task.carried().items()}
         if self.ranks.rank == 0:  # alone touches the storage, so that it alone can fail at it
             self.emit(
                 save(
@@ -225,6 +205,7 @@ class Trainer:
                     model=self.model.state_dict(),
                     optimizer=state_tensors(self.optimizer, self.model),
                     ranks=[unpack(other, buffers) for other in packed[1:]],
+                    carried=carried,
                     best=self.best,
                     range_test=self.range_test.progress if self.range_test else None,
                 )
@@ -238,8 +219,7 @@ class Trainer:
         goes on with, and so would a resumed run, but at another step.
         """
         with buffers_kept(self.model):
-            inputs, labels = self.batches(0)
-            F.cross_entropy(self.ddp(inputs), labels).backward()  # type: ignore[no-untyped-call]
+            self.task.forward(self.ddp, 0, 0).loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.zero_grad()
 
     def _resume(self, registered: Checkpoint) -> int:
@@ -261,6 +241,7 @@ class Trainer:
         if self.ranks.rank > 0:
             overwrite(persistent_buffers(self.model), state.buffers)
         restore(self.optimizer, self.model, state.optimizer)
+        self.task.carry_on(state.carried)
         self.best = manifest.best
         if self.range_test and manifest.range_test:
             self.range_test.progress = manifest.range_test
@@ -305,13 +286,14 @@ class Trainer:
 
     def _succeeded(self, evaluation: Evaluation, saved: str) -> Finished:
         spec, precision, device = self.spec, self.spec.precision, self.ranks.device
-        samples = self.steps * spec.training.batch_size
+        samples = self.steps * spec.samples_per_step
         spent = cost.compare(
             self.spent.gbitops, self.profile.macs, samples, precision.max_bits, precision.max_gradient_bits
         )
         result = Result(
             accuracy=evaluation.accuracy,
             top5_accuracy=evaluation.top5_accuracy,
+            perplexity=evaluation.perplexity,
             loss=evaluation.loss,
             bits=evaluation.bits,
             steps=self.steps,
@@ -326,7 +308,12 @@ class Trainer:
             best=better(evaluation, self.best),
             checkpoint=saved,
         )
-        message = f"Trained {self.steps} steps: {evaluation.accuracy:.2%} of {evaluation.samples} test samples right."
+        if evaluation.accuracy is None:
+            perplexity = "" if evaluation.perplexity is None else f", perplexity {evaluation.perplexity:,.2f},"
+            quality = f"test loss {evaluation.loss:.4f}{perplexity} over {evaluation.samples} words"
+        else:
+            quality = f"{evaluation.accuracy:.2%} of {evaluation.samples} test samples right"
+        message = f"Trained {self.steps} steps: {quality}."
         return Finished(outcome="succeeded", reason=Reason.COMPLETED, message=message, result=result)
 
 

@@ -224,7 +224,7 @@ def test_list_shows_the_jobs_in_a_table_that_is_not_cut_in_a_pipe(api: Api, clie
     job = run_to_success(client, api, "table")
     done = cpt("list", "--queue", "table", url=api.url)
     heading, row = done.stdout.splitlines()
-    assert heading.split() == ["ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "ACCURACY", "COST", "AGE"]
+    assert heading.split() == ["ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "QUALITY", "COST", "AGE"]
     assert row.split()[:6] == [job.id, "digits", "succeeded", "100", "%", "4/8"]
     assert "95.0 % at 8 bits" in row
 

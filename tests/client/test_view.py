@@ -280,3 +280,13 @@ def test_a_long_series_keeps_its_shape_in_bounded_memory() -> None:
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert text.duration(seconds) == words
+
+
+def test_a_language_model_shows_its_perplexity_in_place_of_accuracy() -> None:
+    evaluation = {"step": 240, "bits": 8, "loss": 4.6, "perplexity": 99.48, "samples": 360}
+    result = RESULT | {"accuracy": None, "loss": 4.6, "perplexity": 99.48}
+    shown = job(state="succeeded", evaluation=evaluation, result=result, finished_at=NOW)
+    assert "perplexity 99.48 test at 8 bits (step 240)" in flat(Status(shown))
+    told = flat(summary(shown))
+    assert "perplexity 99.48 at 8 bits (360 test samples)" in told
+    assert "accuracy" not in told

@@ -13,6 +13,7 @@ from cpt_core.models import create_model
 from cpt_core.quant import quantize_model
 from cpt_core.train.evaluation import evaluate
 from cpt_core.train.ranks import join
+from cpt_core.train.tasks import Classification
 
 from .conftest import all_gone, make_spec, only_end, wait_for
 
@@ -71,8 +72,9 @@ def test_a_run_killed_by_sigkill_and_resumed_equals_an_unbroken_one_on_every_ran
     precision = quantize_model(model)
     model.load_state_dict(left["model.safetensors"])
     alone = join("cpu")
-    dataset = load_dataset(spec().dataset, tmp_path / "unbroken")
-    found = evaluate(model, precision, dataset, alone, step=STEPS, bits=8, batch_size=100)
+    images = spec().dataset
+    task = Classification(spec(), load_dataset(images, tmp_path / "unbroken"), images, alone)
+    found = evaluate(task, model, precision, alone, step=STEPS, bits=8)
     alone.leave()
     assert (found.accuracy, found.samples) == (reported.accuracy, 32)
     assert found.loss == pytest.approx(reported.loss, rel=1e-5)
