@@ -44,6 +44,7 @@ def _migrate(found: ApiSettings) -> int:
 
 
 def _serve(found: ApiSettings) -> int:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the revision, see /readyz
     config = uvicorn.Config(
         create_app(found),
         host=found.host,
