@@ -139,6 +139,17 @@ def plan(spec: Spec, data_root: DataRoot = Path("cpt-data"), json: Json = False)
     implementation.plan(spec, data_root, as_json=json)
 
 
+@app.command("range-test", rich_help_panel=ALONE, epilog=exits.HELP)
+def range_test(spec: Spec, data_root: DataRoot = Path("cpt-data"), json: Json = False) -> None:
+    """Find the bounds to cycle between: a precision range test of the spec, and nothing else.
+
+    Its options are those of precision.schedule: auto; with another schedule in the spec, their defaults.
+    """
+    from cpt_client.cli import range_test as implementation
+
+    implementation.range_test(spec, data_root, as_json=json)
+
+
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)
 def worker() -> None:
     """Run a worker. Its settings are CPT_… variables of the environment."""

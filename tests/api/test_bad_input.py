@@ -73,6 +73,21 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "pieces that go back": (pieces((0, 8), (9, 4), (9, 6)), "/precision/pieces/2/from_step"),
     "a piece after the end": (pieces((0, 8), (20, 4)), "/precision/pieces/1/from_step"),
     "a piece of 20 bits": (pieces((0, 8), (9, 20)), "/precision/pieces/1/bits"),
+    "a range test to 32 bits": ({"precision": {"schedule": "auto", "max_bits": 32}}, "/precision/max_bits"),
+    "a range test from above": ({"precision": {"schedule": "auto", "min_bits": 9}}, "/precision/min_bits"),
+    "a range test longer than training": ({"precision": {"schedule": "auto"}}, "/precision/steps_per_bits"),
+    "a range test with wide windows": (
+        {"precision": {"schedule": "auto", "steps_per_bits": 5, "window": 3}},
+        "/precision/window",
+    ),
+    "a range test with gradients that cycle": (
+        {"precision": {"schedule": "auto", "gradient_bits": COSINE}},
+        "/precision/gradient_bits",
+    ),
+    "a threshold of all that can be gained": (
+        {"precision": {"schedule": "auto", "threshold": 1.0}},
+        "/precision/threshold",
+    ),
     "bits as text": ({"precision": {**COSINE, "min_bits": "3"}}, "/precision/min_bits"),
     "bits as a fraction": ({"precision": {**COSINE, "min_bits": 3.5}}, "/precision/min_bits"),
     "bits as a truth value": ({"precision": {**COSINE, "min_bits": True}}, "/precision/min_bits"),

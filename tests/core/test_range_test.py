@@ -14,7 +14,7 @@ TYPICAL = points((0.1, 0.11), (0.1, 0.3), (0.12, 0.47), (0.1, 0.52), (0.1, 0.51)
 
 
 def test_a_point_of_the_curve_averages_the_first_and_the_last_steps_at_its_bits():
-    accuracies = [0.0, 0.2, 0.9, 0.4, 0.6] + [0.1, 0.3, 0.9, 0.9, 1.0]
+    accuracies = [*(0.0, 0.2, 0.9, 0.4, 0.6), *(0.1, 0.3, 0.9, 0.9, 1.0)]
     assert curve(accuracies, min_bits=3, steps_per_bits=5, window=2) == [
         PrecisionGain(bits=3, first=0.1, last=0.5),
         PrecisionGain(bits=4, first=0.2, last=0.95),

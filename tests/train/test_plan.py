@@ -49,6 +49,23 @@ def test_the_static_forecast_equals_what_static_training_reports(here):
     assert (planned.gbitops_static, planned.modelled_joules_static) == (result.gbitops, result.modelled_joules)
 
 
+AUTO = {"schedule": "auto", "min_bits": 7, "max_bits": 8, "steps_per_bits": 2, "window": 1, "cycles": 2}
+
+
+def test_before_a_range_test_the_forecast_is_the_least_and_the_most_it_can_be(here):
+    planned = plan(make_spec(precision=AUTO), here.data_root)
+    least, most = planned.forecast_between
+    assert planned.forecast is None
+    assert (least.mean_forward_bits, most.mean_forward_bits) == ((2 * 8 + 6 * 7) / 8, (2 * 7 + 6 * 8) / 8)
+    assert least.gbitops < most.gbitops < least.gbitops_static == most.gbitops_static
+    assert least.modelled_joules < most.modelled_joules < least.modelled_joules_static
+
+
+def test_a_training_that_is_a_range_test_alone_is_forecast_exactly(here):
+    forecast = plan(make_spec(precision=AUTO, training={"steps": 4, "batch_size": 8}), here.data_root).forecast
+    assert forecast.mean_forward_bits == 7.5
+
+
 def test_published_datasets_are_planned_without_their_files(tmp_path):
     spec = make_spec(dataset={"name": "cifar100", "path": "nowhere"}, training={"steps": 780, "batch_size": 128})
     assert plan(spec, tmp_path).epochs == 2
