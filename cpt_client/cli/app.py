@@ -139,6 +139,45 @@ def plan(spec: Spec, data_root: DataRoot = Path("cpt-data"), json: Json = False)
     implementation.plan(spec, data_root, as_json=json)
 
 
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+def landscape(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="CHECKPOINT…", help="Folders of checkpoints, step-….", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The picture, .png, .pdf or .svg; the data go beside it as .json.")
+    ] = Path("landscape.png"),
+    data_root: DataRoot = Path("cpt-data"),
+    grid: Annotated[int, typer.Option(min=3, help="Points on either axis, an odd number.")] = 25,
+    radius: Annotated[float, typer.Option(help="Half the width of the plane; 1 moves each filter by its norm.")] = 1.0,
+    rho: Annotated[float, typer.Option(help="Distance at which the sharpness is taken, as a share of norms.")] = 0.25,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Test samples to evaluate on, chosen at random; all by default.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Bits to evaluate at, 32: full precision; by default as the run evaluated, B_max."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the directions and of the choice of samples.")] = 0,
+    json: Json = False,
+) -> None:
+    """Draw the loss around checkpoints, side by side on one scale, and tell how sharp each minimum is."""
+    from cpt_client.cli import landscape as implementation
+
+    implementation.landscape(
+        checkpoints,
+        output,
+        data_root,
+        points=grid,
+        radius=radius,
+        rho=rho,
+        samples=samples,
+        bits=bits,
+        seed=seed,
+        as_json=json,
+    )
+
+
 @app.command("range-test", rich_help_panel=ALONE, epilog=exits.HELP)
 def range_test(spec: Spec, data_root: DataRoot = Path("cpt-data"), json: Json = False) -> None:
     """Find the bounds to cycle between: a precision range test of the spec, and nothing else.
