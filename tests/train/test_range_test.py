@@ -9,6 +9,7 @@ from cpt_core.spec import JobSpec
 
 from .conftest import make_spec, only_end, write_idx
 from .test_resume import assert_same, numbers, tensors
+from .texts import prose
 
 
 @pytest.fixture
@@ -121,3 +122,25 @@ def test_on_digits_two_bits_learn_too_little_and_eight_are_not_needed(here):
     assert outcome.bounds.min_bits == 3
     assert outcome.bounds.max_bits in (4, 5, 6)
     assert gains[0] < gains[1] / 2
+
+
+def test_a_language_model_is_tested_by_the_words_it_gets_right_from_the_beginning_of_the_text(here):
+    (here.data_root / "book.txt").write_text(prose())
+    spec = auto_spec(
+        model={"name": "lstm_lm", "hidden_size": 16, "num_layers": 1, "dropout": 0.0},
+        dataset={"name": "text", "path": "book.txt", "bptt": 5},
+        precision={"schedule": "auto", "min_bits": 7, "steps_per_bits": 20, "window": 5, "cycles": 1},
+        optimizer={"name": "adamw", "lr": 0.03},
+        training={"steps": 44, "batch_size": 4},
+        evaluation={"batch_size": 4},
+        checkpoint={"every_steps": 25},
+    )
+    _code, unbroken = here.train(spec, name="unbroken")
+    assert of(RangeTest, unbroken)[0].bounds is not None
+    # At 7 bits and at 8 the first loss is that of the same weights on the same words, nothing read before.
+    losses = [step.loss for step in of(StepDone, unbroken)]
+    assert losses[20] == pytest.approx(losses[0], abs=0.01)
+    assert losses[19] < losses[0] - 0.1
+
+    _code, resumed = here.train(spec, name="resumed", resume=of(Checkpoint, unbroken)[0])
+    assert numbers(resumed) == {at: shown for at, shown in numbers(unbroken).items() if at >= 25}
