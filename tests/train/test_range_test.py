@@ -144,3 +144,21 @@ def test_a_language_model_is_tested_by_the_words_it_gets_right_from_the_beginnin
 
     _code, resumed = here.train(spec, name="resumed", resume=of(Checkpoint, unbroken)[0])
     assert numbers(resumed) == {at: shown for at, shown in numbers(unbroken).items() if at >= 25}
+
+
+def test_two_ranks_agree_on_the_bounds_and_resume_inside_the_test_exactly(launched):
+    spec = auto_spec(
+        dataset={"name": "digits"},
+        precision={"schedule": "auto", "min_bits": 7, "steps_per_bits": 20, "window": 5, "cycles": 2},
+        training={"steps": 44, "batch_size": 16},
+        evaluation={"batch_size": 360},
+        checkpoint={"every_steps": 30},
+        resources={"devices": 2, "device": "cpu"},
+    )
+    code, unbroken = launched("unbroken", spec).finished()
+    assert (code, only_end(unbroken).outcome) == (0, "succeeded")
+    code, resumed = launched("resumed", spec, resume=of(Checkpoint, unbroken)[0]).finished()
+    assert (code, resumed[0].resume_step) == (0, 30)
+    assert numbers(resumed) == {at: shown for at, shown in numbers(unbroken).items() if at >= 30}
+    assert of(RangeTest, resumed)[0].bounds == of(RangeTest, unbroken)[0].bounds is not None
+    assert only_end(resumed).result.loss == only_end(unbroken).result.loss
