@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cpt_core.data import cifar, digits, idx
+from cpt_core.data import cifar, digits, idx, image_files
 from cpt_core.data.batches import TrainingBatches, evaluation_batches
 from cpt_core.data.dataset import DataError, Dataset, Split
 from cpt_core.data.streams import Streams
 from cpt_core.data.text import Corpus
 from cpt_core.data.text import load as load_text
-from cpt_core.spec import DigitsDataset, IdxDataset, ImageDatasetSpec
+from cpt_core.spec import DigitsDataset, FolderDataset, IdxDataset, ImageDatasetSpec
 
 __all__ = [
     "Corpus",
@@ -36,5 +36,7 @@ def load(spec: ImageDatasetSpec, data_root: Path) -> Dataset:
             return digits.load()
         case IdxDataset(path=folder):
             return idx.load(data_root, folder)
+        case FolderDataset(path=folder, size=side):
+            return image_files.load(data_root, folder, side)
         case _:
             return cifar.load(spec.name, data_root, spec.path, download=spec.download)

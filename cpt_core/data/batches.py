@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cpt_core.data.augment import crop_flip
 from cpt_core.data.dataset import DataError, Dataset
+from cpt_core.data.image_files import ImageFiles
 from cpt_core.seeding import derive
 
 
@@ -55,13 +56,17 @@ class TrainingBatches:
         return self._order[1][begin : begin + self._share]
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs, float32 (B, 3, 32, 32), and labels, int64 (B,), of this rank at `step`."""
+        """Inputs, float32 (B, 3, height, width), and labels, int64 (B,), of this rank at `step`."""
         indices = self.indices(step)
         split = self._dataset.train
         here = indices.to(split.labels.device)
-        images = split.images[here]
-        if self._augment == "crop_flip":
-            images = crop_flip(images, indices, seed=self._seed, epoch=self.position(step)[0])
+        epoch = self.position(step)[0]
+        if self._augment == "none":
+            images = split.images[here]
+        elif isinstance(split.images, ImageFiles):
+            images = split.images.augmented(indices, seed=self._seed, epoch=epoch)
+        else:
+            images = crop_flip(split.images[here], indices, seed=self._seed, epoch=epoch)
         return self._dataset.inputs(images), split.labels[here]
 
 

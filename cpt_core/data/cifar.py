@@ -36,8 +36,7 @@ def load(name: Literal["cifar10", "cifar100"], data_root: Path, folder: str, *, 
         raise DataError(f"The files in {batches} are not those of {name} ({error}): get them again.") from error
     except (URLError, OSError) as error:
         raise DataError(f"{name} cannot be fetched to {root} ({error}).") from error
-    splits = [
-        Split(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
-        for part in (train, test)
-    ]
-    return Dataset(name, len(train.classes), splits[0], splits[1], standardize(splits[0].images))
+    images, test_images = (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous() for part in (train, test))
+    labels, test_labels = (torch.tensor(part.targets) for part in (train, test))
+    splits = Split(images, labels), Split(test_images, test_labels)
+    return Dataset(name, len(train.classes), *splits, standardize(images))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from cpt_core.data.image_files import ImageFiles
 
 SIDE = 32
 """Height and width of the images all models of CIFAR form take."""
@@ -21,8 +25,8 @@ class DataError(Exception):
 class Split:
     """Images and their classes."""
 
-    images: Tensor
-    """uint8, shape (N, C, 32, 32), C being 1 or 3."""
+    images: Tensor | ImageFiles
+    """uint8, shape (N, C, height, width), C being 1 or 3; as a tensor, or in files, decoded when they are indexed."""
     labels: Tensor
     """int64, shape (N,)."""
 
@@ -45,14 +49,14 @@ class Dataset:
     train: Split
     test: Split
     normalize: Callable[[Tensor], Tensor]
-    """uint8 images (B, C, 32, 32) to float32 of the same shape."""
+    """uint8 images (B, C, height, width) to float32 of the same shape."""
 
     def to(self, device: torch.device) -> Dataset:
         """The dataset in the memory of `device`."""
         return Dataset(self.source, self.classes, self.train.to(device), self.test.to(device), self.normalize)
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What a network takes: float32, channels last, shape (B, 3, 32, 32); a single channel is repeated."""
+        """What a network takes: float32, channels last, shape (B, 3, height, width); a single channel is repeated."""
         return self.normalize(images).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 

@@ -31,18 +31,19 @@ def load(data_root: Path, folder: str) -> Dataset:
     Raises:
         DataError: a file is missing, damaged, or not what its name says.
     """
-    train = _split(data_root, folder, "train")
-    test = _split(data_root, folder, "t10k")
-    classes = int(train.labels.max()) + 1
-    if int(test.labels.max()) >= classes:
+    images, labels = _split(data_root, folder, "train")
+    test_images, test_labels = _split(data_root, folder, "t10k")
+    classes = int(labels.max()) + 1
+    if int(test_labels.max()) >= classes:
         raise DataError(
-            f"The test labels in {folder} go up to {int(test.labels.max())}, "
+            f"The test labels in {folder} go up to {int(test_labels.max())}, "
             f"the training labels only to {classes - 1}: the files do not belong together."
         )
-    return Dataset(folder, classes, train, test, standardize(train.images))
+    splits = Split(images, labels), Split(test_images, test_labels)
+    return Dataset(folder, classes, *splits, standardize(images))
 
 
-def _split(data_root: Path, folder: str, prefix: str) -> Split:
+def _split(data_root: Path, folder: str, prefix: str) -> tuple[Tensor, Tensor]:
     images_path = _find(data_root, folder, f"{prefix}-images-idx3-ubyte")
     labels_path = _find(data_root, folder, f"{prefix}-labels-idx1-ubyte")
     images, labels = read(images_path, dimensions=3), read(labels_path, dimensions=1)
@@ -53,7 +54,7 @@ def _split(data_root: Path, folder: str, prefix: str) -> Split:
         raise DataError(f"{images_path} has images of {height}x{width} pixels; at most {SIDE}x{SIDE} can be used.")
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     padded = F.pad(images, (left, SIDE - width - left, top, SIDE - height - top))
-    return Split(padded.unsqueeze(1), labels.long())
+    return padded.unsqueeze(1), labels.long()
 
 
 def _find(data_root: Path, folder: str, name: str) -> Path:

@@ -22,6 +22,7 @@ PUBLISHED = {
     "digits": Size(10, 1437),
     "cifar10": Size(10, 50_000),
     "cifar100": Size(100, 50_000),
+    "imagenet": Size(1000, 1_281_167),
     "ptb": Size(10_000, 929_589),
     "wikitext103": Size(267_735, 103_227_021),
 }

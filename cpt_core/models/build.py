@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from cpt_core.models.registry import create_model
-from cpt_core.spec import JobSpec, TextDatasetSpec, TransformerLM
+from cpt_core.spec import FolderDataset, JobSpec, TextDatasetSpec, TransformerLM
 
 
 def build_model(spec: JobSpec, outputs: int) -> nn.Module:
@@ -18,4 +18,7 @@ def build_model(spec: JobSpec, outputs: int) -> nn.Module:
 
 def sample_shape(spec: JobSpec) -> tuple[int, ...]:
     """Shape of a sample, by which cost is counted: an image, or one word of a text."""
-    return (1,) if isinstance(spec.dataset, TextDatasetSpec) else (3, 32, 32)
+    if isinstance(spec.dataset, TextDatasetSpec):
+        return (1,)
+    side = spec.dataset.size if isinstance(spec.dataset, FolderDataset) else 32
+    return (3, side, side)

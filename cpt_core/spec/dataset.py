@@ -57,6 +57,16 @@ class CifarDataset(FileDataset, ImageDataset):
     """Fetch the archive when it is not there. Off by default: a job does not reach out unless it says so."""
 
 
+class FolderDataset(FileDataset):
+    """Photographs in a folder for each class below `train/` and `val/`; `imagenet` is such a folder."""
+
+    name: Literal["image_folder", "imagenet"]
+    size: Annotated[int, Field(ge=8, le=1024)] = 224
+    """Pixels of height and width that the model takes. 32 suits the models of CIFAR form."""
+    augment: Literal["none", "crop_flip"] = "crop_flip"
+    """`crop_flip`: a random part, 8 to 100 % of the image, and horizontal flip, a function of (seed, epoch, index)."""
+
+
 class TextBase(FileDataset):
     """What every text has in common. A sample is one word in its place, training.batch_size the parallel streams."""
 
@@ -80,7 +90,7 @@ class PreparedText(TextBase):
     """Words to tell apart, the most frequent ones; null: all of the training split."""
 
 
-ImageDatasetSpec = DigitsDataset | IdxDataset | CifarDataset
+ImageDatasetSpec = DigitsDataset | IdxDataset | CifarDataset | FolderDataset
 TextDatasetSpec = PlainText | PreparedText
 
 DatasetSpec = Annotated[ImageDatasetSpec | TextDatasetSpec, Field(discriminator="name")]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cpt_core.data import DataError, Dataset, Split, TrainingBatches, evaluation_batches
+from cpt_core.data.ahead import Ahead
 from cpt_core.data.augment import crop_flip
 from cpt_core.seeding import derive
 
@@ -111,3 +112,16 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index():
 def test_derived_seeds_stay_what_they_were_so_that_old_checkpoints_resume():
     assert derive(0, "permutation", 0) == 861_230_331_840_472_536
     assert derive(7, "noise", 123, 1) == 8_429_353_628_682_118_784
+
+
+def test_batches_made_ahead_are_those_of_their_steps_and_errors_come_at_their_own():
+    def batch(step):
+        if step == 3:
+            raise DataError("step 3")
+        return 10 * step
+
+    ahead = Ahead(batch)
+    assert [ahead(step) for step in (0, 1, 2, 0, 5)] == [0, 10, 20, 0, 50]
+    assert ahead(2) == 20
+    with pytest.raises(DataError, match="step 3"):
+        ahead(3)

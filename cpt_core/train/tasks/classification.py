@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpt_core import data
-from cpt_core.spec import ImageDatasetSpec, JobSpec
+from cpt_core.data.ahead import Ahead
+from cpt_core.spec import FolderDataset, ImageDatasetSpec, JobSpec
 from cpt_core.train.ranks import Ranks
 from cpt_core.train.tasks.task import Outcome, Task
 
@@ -34,6 +35,8 @@ class Classification(Task):
             rank=ranks.rank,
             world_size=ranks.world_size,
         )
+        # Images in memory are at hand; others are decoded while the model trains.
+        self._batches_at = Ahead(self._batches) if isinstance(images, FolderDataset) else self._batches
         self._batch = (-1, (torch.empty(0), torch.empty(0)))
 
     def epoch(self, step: int) -> int:
@@ -43,7 +46,7 @@ class Classification(Task):
     def forward(self, model: nn.Module, step: int, part: int) -> Outcome:
         """Loss on a part of a batch of images."""
         if self._batch[0] != step:
-            self._batch = (step, self._batches(step))
+            self._batch = (step, self._batches_at(step))
         inputs, labels = (tensor.chunk(self._parts)[part] for tensor in self._batch[1])
         logits = model(inputs)
         correct = (logits.detach().argmax(1) == labels).sum()
