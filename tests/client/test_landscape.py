@@ -23,7 +23,8 @@ SMALL = ["--grid", "3", "--samples", "8"]
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     storage = tmp_path_factory.mktemp("storage")
     static = {"schedule": "static", "bits": 6, "gradient_bits": 8}
-    return [str(train_tiny(storage, name, **precision)[0]) for name, precision in (("cpt", {}), ("static", static))]
+    trained = [train_tiny(storage, "cpt"), train_tiny(storage, "static", precision=static)]
+    return [str(folder) for folder, _ in trained]
 
 
 def landscape(*arguments: str) -> Result:

@@ -12,16 +12,20 @@ from cpt_core.train.ranks import join
 from cpt_core.train.trainer import Trainer
 
 
-def train_tiny(storage: Path, name: str, **precision: Any) -> tuple[Path, Evaluation]:
-    """Two steps of resnet8 on digits, by one rank in this process: the checkpoint's folder and how good it is."""
+def train_tiny(storage: Path, name: str, **parts: Any) -> tuple[Path, Evaluation]:
+    """Two steps, of resnet8 on digits unless `parts` of the spec say otherwise, by one rank in this process.
+
+    Datasets lie in `storage` too. Returns the checkpoint's folder and how good it is.
+    """
     spec = JobSpec.model_validate(
         {
             "name": name,
             "model": {"name": "resnet8"},
             "dataset": {"name": "digits"},
-            "precision": precision or {"schedule": "cosine", "min_bits": 3, "max_bits": 8, "cycles": 1},
+            "precision": {"schedule": "cosine", "min_bits": 3, "max_bits": 8, "cycles": 1},
             "training": {"steps": 2, "batch_size": 32},
         }
+        | parts
     )
     run = Run(spec=spec, events=storage / "unused", storage=str(storage), checkpoints=name, data_root=storage)
     events: list[AnyEvent] = []

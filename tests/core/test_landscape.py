@@ -156,6 +156,21 @@ def test_the_centre_is_the_loss_that_the_run_reported(trained: tuple[Path, Evalu
     assert surface.losses[0][0] != surface.loss
 
 
+def test_a_language_model_has_a_landscape_too(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be that is the question " * 100)
+    folder, evaluation = train_tiny(
+        tmp_path,
+        "words",
+        model={"name": "lstm_lm", "hidden_size": 8},
+        dataset={"name": "text", "path": "text.txt", "bptt": 4},
+        training={"steps": 2, "batch_size": 2},
+    )
+    (surface,) = small(folder, data_root=tmp_path, samples=None).surfaces
+    assert surface.losses[1][1] == surface.loss == evaluation.loss
+    assert surface.accuracy is None
+    assert small(folder, data_root=tmp_path).surfaces[0].samples == 16
+
+
 def test_the_same_seed_gives_the_same_data_and_another_one_other(trained: tuple[Path, Evaluation]) -> None:
     folder, _ = trained
     first = small(folder)
@@ -188,7 +203,7 @@ def test_bits_that_cannot_be_quantised_to_are_refused(trained: tuple[Path, Evalu
 
 
 def test_what_was_trained_in_full_precision_cannot_be_quantised(tmp_path: Path) -> None:
-    folder, _ = train_tiny(tmp_path, "full", schedule="static", bits=32, gradient_bits=32)
+    folder, _ = train_tiny(tmp_path, "full", precision={"schedule": "static", "bits": 32, "gradient_bits": 32})
     with pytest.raises(LandscapeError, match="no ranges"):
         small(folder, bits=8)
 
