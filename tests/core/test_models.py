@@ -8,11 +8,11 @@ import torch
 from cpt_core import cost
 from cpt_core.models import create_model, list_models, register_model
 from cpt_core.quant import quantize_model
-from cpt_core.spec import CifarResNet, ImageNetResNet, MobileNetV2
+from cpt_core.spec import CifarResNet, ImageNetResNet, LstmLM, MobileNetV2, TransformerLM
 
 NAMES = [
     name
-    for part in (CifarResNet, MobileNetV2, ImageNetResNet)
+    for part in (CifarResNet, MobileNetV2, ImageNetResNet, LstmLM, TransformerLM)
     for name in get_args(part.model_fields["name"].annotation)
 ]
 
