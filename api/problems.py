@@ -86,13 +86,12 @@ def not_found(job_id: str) -> ApiError:
     return ApiError(404, "job_not_found", f"there is no job {job_id}")
 
 
-def invalid(error: RequestValidationError) -> ApiError:
-    """What pydantic found wrong with a request."""
-    found = [_field_problem(item) for item in error.errors()]
-    first = found[0]
+def invalid(*faults: FieldProblem) -> ApiError:
+    """These fields of the request are wrong; the first is told in the sentence too."""
+    first = faults[0]
     where = first.pointer or first.parameter or "body"
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return ApiError(422, "invalid_request", f"{where}: {first.message}{more}", errors=found[:100])
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return ApiError(422, "invalid_request", f"{where}: {first.message}{more}", errors=list(faults[:100]))
 
 
 def _field_problem(item: dict[str, Any]) -> FieldProblem:
@@ -124,7 +123,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return invalid(error).response()
+        return invalid(*(_field_problem(item) for item in error.errors())).response()
 
     @app.exception_handler(HTTPException)
     def _http(_request: Request, error: HTTPException) -> JSONResponse:

@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from api.deps import ServicesDep
 from api.jobs import service, views
 from api.jobs.schemas import JobId, JobView, LogEntry, MetricView, Page, Validation
-from api.problems import ApiError, FieldProblem, documented
+from api.problems import FieldProblem, documented, invalid
 from cpt_core.lifecycle import State
 from cpt_core.spec import JobSpec
 
@@ -88,12 +88,7 @@ def cancel_job(job_id: JobId, services: ServicesDep) -> JobView:
 def list_events(job_id: JobId, services: ServicesDep, after: AfterParam = 0, limit: LimitParam = 100) -> Page[LogEntry]:
     """The job's log but for the steps: changes of state, evaluations, checkpoints, messages."""
     rows = service.events(services.database, job_id, after=after, limit=limit)
-    shown = rows[:limit]
-    return Page(
-        data=[views.log_entry(row) for row in shown],
-        has_more=len(rows) > limit,
-        next_cursor=str(shown[-1].position) if shown else None,
-    )
+    return views.log_page(rows, limit, views.log_entry)
 
 
 @router.get("/jobs/{job_id}/metrics", responses=documented(404, 422))
@@ -102,12 +97,7 @@ def list_metrics(
 ) -> Page[MetricView]:
     """Metrics of each step, once: what a resumed attempt ran again is shown as that attempt ran it."""
     rows = service.metrics(services.database, job_id, after=after, limit=limit)
-    shown = rows[:limit]
-    return Page(
-        data=[views.metric_view(row) for row in shown],
-        has_more=len(rows) > limit,
-        next_cursor=str(shown[-1].position) if shown else None,
-    )
+    return views.log_page(rows, limit, views.metric_view)
 
 
 def stream_start(
@@ -128,8 +118,7 @@ def stream_start(
         return after
     if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > MAX_POSITION:
         message = "must be the id of an event of this stream"
-        fault = FieldProblem(parameter="Last-Event-ID", code="invalid_cursor", message=message)
-        raise ApiError(422, "invalid_request", f"Last-Event-ID: {message}", errors=[fault])
+        raise invalid(FieldProblem(parameter="Last-Event-ID", code="invalid_cursor", message=message))
     return int(last_event_id)
 
 

@@ -16,7 +16,7 @@ from api.jobs import repository
 from api.jobs.ledger import IllegalTransitionError, Ledger
 from api.jobs.models import Event, Job, Metric
 from api.jobs.schemas import CancelRequested, StateChanged
-from api.problems import ApiError, FieldProblem, not_found
+from api.problems import ApiError, FieldProblem, invalid, not_found
 from cpt_core.events import now
 from cpt_core.lifecycle import FINAL, State
 from cpt_core.spec import FileDataset, JobSpec
@@ -39,12 +39,7 @@ def check(spec: JobSpec, data_root: Path | None) -> None:
         code, message = "dataset_not_found", f"there is no {spec.dataset.path} below the server's data root"
     else:
         return
-    raise ApiError(
-        422,
-        "invalid_request",
-        f"/dataset/path: {message}",
-        errors=[FieldProblem(pointer="/dataset/path", code=code, message=message)],
-    )
+    raise invalid(FieldProblem(pointer="/dataset/path", code=code, message=message))
 
 
 def create(database: Database, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
@@ -134,12 +129,7 @@ def page(
     with database.read() as session:
         if cursor is not None and repository.get(session, cursor) is None:
             message = "is no cursor of this list: use next_cursor of the page before"
-            raise ApiError(
-                422,
-                "invalid_request",
-                f"cursor: {message}",
-                errors=[FieldProblem(parameter="cursor", code="invalid_cursor", message=message)],
-            )
+            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
         return repository.page(session, PROJECT, before=cursor, states=states, queue=queue, limit=limit + 1)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from api.jobs.models import Event, Job, Metric
 from api.jobs.repository import METRIC_FIELDS
@@ -13,27 +16,31 @@ from api.jobs.schemas import (
     Cost,
     Energy,
     EvaluationView,
+    Item,
     JobView,
     Latest,
     LogEntry,
     MeasuredEnergy,
     MetricView,
     ModelledEnergy,
+    Page,
     Progress,
+    Resource,
 )
 from cpt_core.cost import compare
 from cpt_core.events import Checkpoint, Evaluation, Result, Started, StepDone
 from cpt_core.lifecycle import Reason, State
 from cpt_core.spec import JobSpec
 
+Model = TypeVar("Model", bound=BaseModel)
+View = TypeVar("View", bound=Resource)
+Row = TypeVar("Row", Event, Metric)
+
 
 def job_view(job: Job) -> JobView:
     """A job."""
     spec = JobSpec.model_validate_json(job.spec)
-    started = Started.model_validate_json(job.last_started) if job.last_started else None
-    step = StepDone.model_validate_json(job.last_step) if job.last_step else None
-    evaluation = Evaluation.model_validate_json(job.last_evaluation) if job.last_evaluation else None
-    checkpoint = Checkpoint.model_validate_json(job.last_checkpoint) if job.last_checkpoint else None
+    started, step = _read(Started, job.last_started), _read(StepDone, job.last_step)
     return JobView(
         id=job.id,
         name=job.name,
@@ -48,18 +55,23 @@ def job_view(job: Job) -> JobView:
         started_at=job.started_at,
         finished_at=job.finished_at,
         progress=_progress(spec, started, step),
-        latest=Latest(**step.model_dump(include=set(Latest.model_fields))) if step else None,
-        evaluation=EvaluationView(**evaluation.model_dump(include=set(EvaluationView.model_fields)))
-        if evaluation
-        else None,
+        latest=_excerpt(Latest, step),
+        evaluation=_excerpt(EvaluationView, _read(Evaluation, job.last_evaluation)),
         cost=_cost(spec, started, step) if started and step else None,
         energy=_energy(started, step) if started and step else None,
-        checkpoint=CheckpointView(**checkpoint.model_dump(include=set(CheckpointView.model_fields)))
-        if checkpoint
-        else None,
-        result=Result.model_validate_json(job.result) if job.result else None,
+        checkpoint=_excerpt(CheckpointView, _read(Checkpoint, job.last_checkpoint)),
+        result=_read(Result, job.result),
         spec=spec,
     )
+
+
+def _read(model: type[Model], document: str | None) -> Model | None:
+    return model.model_validate_json(document) if document else None
+
+
+def _excerpt(view: type[View], record: BaseModel | None) -> View | None:
+    """The fields of a record that a view shows."""
+    return view(**record.model_dump(include=set(view.model_fields))) if record else None
 
 
 def _progress(spec: JobSpec, started: Started | None, step: StepDone | None) -> Progress:
@@ -83,6 +95,16 @@ def _cost(spec: JobSpec, started: Started, step: StepDone) -> Cost:
 def _energy(started: Started, step: StepDone) -> Energy:
     measured = MeasuredEnergy(joules=step.energy_joules, **started.energy.model_dump())
     return Energy(measured=measured, modelled=ModelledEnergy(joules=step.modelled_joules))
+
+
+def log_page(rows: Sequence[Row], limit: int, view: Callable[[Row], Item]) -> Page[Item]:
+    """A page of a job's log, by position. `rows` holds one more than `limit` if there are more."""
+    shown = rows[:limit]
+    return Page(
+        data=[view(row) for row in shown],
+        has_more=len(rows) > limit,
+        next_cursor=str(shown[-1].position) if shown else None,
+    )
 
 
 def metric_view(row: Metric) -> MetricView:
