@@ -116,7 +116,9 @@ def stream_start(
     service.get(services.database, job_id)
     if last_event_id is None or not last_event_id:
         return after
-    if not last_event_id.isascii() or not last_event_id.isdigit() or int(last_event_id) > MAX_POSITION:
+    # Digits are counted first: int() refuses to read thousands of them.
+    plausible = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= len(str(MAX_POSITION))
+    if not plausible or int(last_event_id) > MAX_POSITION:
         message = "must be the id of an event of this stream"
         raise invalid(FieldProblem(parameter="Last-Event-ID", code="invalid_cursor", message=message))
     return int(last_event_id)
