@@ -240,7 +240,7 @@ class MetricView(Resource):
 
 
 class LogEntry(BaseModel):
-    """One entry of a job's log that is no step. More fields follow by `type`, see docs/events.md."""
+    """One entry of a job's log that is no step. More fields follow by `type`, those of `cpt_core.events`."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
