@@ -24,7 +24,7 @@ class Cycle(SpecModel):
     min_bits: Bits = 3
     """B_min: where each cycle starts (for `cosine`)."""
     max_bits: Bits = 8
-    """B_max."""
+    """B_max. In a cycle that ends at 32, steps of more than 16 bits are in full precision, and count 32."""
     cycles: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     """N, the number of cycles over the whole training; 32 in the paper."""
     period: Period = "floor"
@@ -36,10 +36,6 @@ class Cycle(SpecModel):
             raise field_error(
                 f"{self.pointer}/min_bits",
                 f"min_bits ({self.min_bits}) must not be above max_bits ({self.max_bits}): lower it or raise max_bits",
-            )
-        if self.max_bits == 32 and self.min_bits != 32:
-            raise field_error(
-                f"{self.pointer}/max_bits", "a cycle ends at 16 bits at most; 32 is only for constant bit widths"
             )
         return self
 
@@ -54,7 +50,7 @@ class Cycle(SpecModel):
 
     def over(self, steps: int) -> Schedule:
         """The bit widths of `steps` steps."""
-        return make(
+        cycles = make(
             self.schedule,
             steps=steps,
             cycles=self.cycles,
@@ -62,6 +58,8 @@ class Cycle(SpecModel):
             max_bits=self.max_bits,
             period=self.period,
         )
+        # float32 has 24 significant bits: rounding to more than 16 would change next to nothing and cost full price.
+        return Schedule(cycles.name, steps, lambda step: 32.0 if cycles.bits(step) > 16 else cycles.profile(step))
 
 
 class GradientCycle(Cycle):

@@ -58,8 +58,8 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
         {"precision": {**COSINE, "gradient_bits": {**COSINE, "min_bits": 9, "max_bits": 6}}},
         "/precision/gradient_bits/min_bits",
     ),
-    "a gradient cycle to full precision": (
-        {"precision": {**COSINE, "gradient_bits": {**COSINE, "max_bits": 32}}},
+    "a gradient cycle past full precision": (
+        {"precision": {**COSINE, "gradient_bits": {**COSINE, "max_bits": 33}}},
         "/precision/gradient_bits/max_bits",
     ),
     "more gradient cycles than steps": (

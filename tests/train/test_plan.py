@@ -9,6 +9,7 @@ from cpt_core.plan import plan
 from .conftest import make_spec, only_end
 
 PRECISION = {
+    "a cycle into full precision": {"schedule": "cosine", "min_bits": 8, "max_bits": 32, "cycles": 2},
     "CPT": {"schedule": "cosine", "min_bits": 3, "max_bits": 8, "cycles": 2},
     "errors that cycle": {
         "schedule": "CT",

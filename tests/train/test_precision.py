@@ -35,6 +35,15 @@ def test_pieces_are_followed_and_the_highest_is_evaluated(here):
     assert only_end(events).result.bits == 6
 
 
+def test_a_cycle_to_32_bits_is_in_full_precision_above_16(here):
+    precision = {"schedule": "LR", "min_bits": 8, "max_bits": 32, "cycles": 1}
+    _code, events = here.train(make_spec(precision=precision))
+    # 8, 11, 14, 17, 20, 23, 26, 29 as scheduled; errors follow the forward pass into full precision.
+    assert [event.forward_bits for event in steps_of(events)] == [8, 11, 14, 32, 32, 32, 32, 32]
+    assert [event.backward_bits for event in steps_of(events)] == [8, 8, 8, 32, 32, 32, 32, 32]
+    assert only_end(events).result.bits == 32
+
+
 def test_errors_cycle_by_their_own_bounds_and_are_counted_so(here):
     gradient = {"schedule": "cosine", "min_bits": 4, "max_bits": 6, "cycles": 4}
     _code, events = here.train(make_spec(precision={"schedule": "static", "bits": 8, "gradient_bits": gradient}))
