@@ -194,7 +194,7 @@ class Best(BaseModel):
 
 
 class Result(BaseModel):
-    """Summary of a run that trained to its last step."""
+    """Summary of a run that came to its end. A job of type `range_test` has no quality: its weights are thrown away."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -204,10 +204,12 @@ class Result(BaseModel):
     """Top-5 accuracy, last weights; null for language models and for fewer than 6 classes."""
     perplexity: Positive | None = None
     """exp(loss); null for classifiers, and where no float holds it."""
-    loss: Real
-    """Mean loss on the test split."""
-    bits: Annotated[int, Field(ge=2, le=32)]
-    """Bit width at which accuracy and loss were taken."""
+    loss: Real | None = None
+    """Mean loss on the test split; null for a range test."""
+    bits: Annotated[int, Field(ge=2, le=32)] | None = None
+    """Bit width at which accuracy and loss were taken; null for a range test."""
+    bounds: Bounds | None = None
+    """What the precision range test found; null where the spec has none."""
     steps: Step
     """Optimiser steps."""
     samples: Count
@@ -229,8 +231,8 @@ class Result(BaseModel):
     set of the process."""
     best: Best | None = None
     """The best of all evaluations, those of earlier attempts included; null if nobody kept it."""
-    checkpoint: Annotated[str, Field(max_length=500)]
-    """Folder of the final checkpoint, relative to the storage root."""
+    checkpoint: Annotated[str, Field(max_length=500)] | None = None
+    """Folder of the final checkpoint, relative to the storage root; null for a range test."""
 
 
 class Finished(Event):

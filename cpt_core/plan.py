@@ -84,7 +84,7 @@ def plan(spec: JobSpec, data_root: Path) -> Plan:
     from cpt_core.models import build_model, sample_shape
 
     outputs, training_samples = size(spec.dataset, data_root)
-    steps, an_epoch = spec.training.steps, steps_per_epoch(spec, training_samples)
+    steps, an_epoch = spec.steps, steps_per_epoch(spec, training_samples)
     if an_epoch == 0:
         raise DataError(
             f"A batch of {spec.samples_per_step} samples is larger than the training split, which has "
@@ -110,8 +110,8 @@ def plan(spec: JobSpec, data_root: Path) -> Plan:
 
 def _forecasts(spec: JobSpec, profile: cost.Profile) -> list[Forecast]:
     """The forecast, or the least and the most."""
-    precision, steps = spec.precision, spec.training.steps
-    if isinstance(precision, AutoPrecision) and steps > precision.test_steps:
+    precision, steps = spec.precision, spec.steps
+    if isinstance(precision, AutoPrecision) and spec.type == "training":
         extremes = [Bounds(min_bits=bits, max_bits=bits) for bits in (precision.min_bits, precision.max_bits)]
         schedules = [precision.forward_schedule(steps, bounds) for bounds in extremes]
     else:
@@ -120,7 +120,7 @@ def _forecasts(spec: JobSpec, profile: cost.Profile) -> list[Forecast]:
 
 
 def _forecast(spec: JobSpec, profile: cost.Profile, forward: Schedule, backward: Schedule) -> Forecast:
-    steps, precision = spec.training.steps, spec.precision
+    steps, precision = spec.steps, spec.precision
 
     def spent(forward: Schedule, backward: Schedule) -> Spent:
         total = Spent(profile, spec.samples_per_step)

@@ -75,7 +75,7 @@ def _excerpt(view: type[View], record: BaseModel | None) -> View | None:
 
 
 def _progress(spec: JobSpec, started: Started | None, step: StepDone | None) -> Progress:
-    steps = spec.training.steps
+    steps = spec.steps
     done = step.step + 1 if step else started.resume_step if started else 0
     speed = step.samples_per_second if step else 0.0
     return Progress(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.table import Table
 
 from cpt_client.cli import exits
@@ -13,7 +14,7 @@ from cpt_client.cli.output import console, print_json
 from cpt_client.cli.parts import require
 from cpt_client.view import text
 from cpt_core.events import AnyEvent, Finished, RangeTest
-from cpt_core.spec import AutoPrecision, JobSpec
+from cpt_core.spec import AutoPrecision, JobSpec, problems
 
 
 def range_test(path: Path, data_root: Path, *, as_json: bool) -> None:
@@ -21,6 +22,11 @@ def range_test(path: Path, data_root: Path, *, as_json: bool) -> None:
     require("train", "torch", "fsspec", "safetensors")
     from cpt_core.train import local
 
+    try:
+        spec = only_the_test(read_spec(path))
+    except ValidationError as error:
+        lines = [f"{item['pointer']}: {text.printable(item['message'])}" for item in problems(error)]
+        exits.fail("\n".join(lines), code=exits.USAGE)
     outcome: RangeTest | None = None
     end: Finished | None = None
 
@@ -33,7 +39,7 @@ def range_test(path: Path, data_root: Path, *, as_json: bool) -> None:
                 end = event
 
     with tempfile.TemporaryDirectory(prefix="cpt-range-test-") as storage:
-        code = local.train(only_the_test(read_spec(path)), storage=Path(storage), data_root=data_root, on_event=take)
+        code = local.train(spec, storage=Path(storage), data_root=data_root, on_event=take)
     if outcome is not None and as_json:
         print_json(outcome)
     elif outcome is not None:
@@ -45,17 +51,16 @@ def range_test(path: Path, data_root: Path, *, as_json: bool) -> None:
 
 
 def only_the_test(spec: JobSpec) -> JobSpec:
-    """The spec as one whose training is over with its precision range test."""
+    """The spec as a job of type `range_test`.
+
+    Raises:
+        ValidationError: its training is too short for the test.
+    """
     precision = spec.precision
     if not isinstance(precision, AutoPrecision):
-        kept = precision.model_dump(include={"gradient_bits", "quantizer", "backend"})
-        if not isinstance(kept["gradient_bits"], int):
-            kept["gradient_bits"] = precision.max_gradient_bits
-        precision = AutoPrecision(schedule="auto", **kept)
-    document = spec.model_dump() | {"precision": precision.model_dump()}
-    document["training"]["steps"] = precision.test_steps
-    document["lr_schedule"]["warmup_steps"] = min(spec.lr_schedule.warmup_steps, precision.test_steps)
-    return JobSpec.model_validate(document)
+        kept = precision.model_dump(include={"quantizer", "backend", "sync_ranges"})
+        precision = AutoPrecision(schedule="auto", gradient_bits=precision.max_gradient_bits, **kept)
+    return JobSpec.model_validate(spec.model_dump() | {"type": "range_test", "precision": precision.model_dump()})
 
 
 def _curve(outcome: RangeTest) -> Table:

@@ -26,7 +26,7 @@ class LocalRun:
             attempt=1,
             created_at=datetime.now(UTC),
             spec=spec.model_dump(mode="json"),
-            progress=models.Progress(step=0, steps=spec.training.steps),
+            progress=models.Progress(step=0, steps=spec.steps),
         )
 
     @property
@@ -58,12 +58,10 @@ class LocalRun:
         return models.Event.model_validate(event.model_dump() | {"id": self._count})
 
     def _step(self, event: StepDone) -> dict[str, object]:
-        training = self._spec.training
-        done, left = event.step + 1, training.steps - event.step - 1
+        steps = self._spec.steps
+        done, left = event.step + 1, steps - event.step - 1
         eta = left * self._spec.samples_per_step / event.samples_per_second if event.samples_per_second else None
-        progress = models.Progress(
-            step=done, steps=training.steps, epoch=event.epoch, fraction=done / training.steps, eta_seconds=eta
-        )
+        progress = models.Progress(step=done, steps=steps, epoch=event.epoch, fraction=done / steps, eta_seconds=eta)
         changes: dict[str, object] = {"progress": progress, "latest": models.Latest.model_validate(event.model_dump())}
         if self._started is not None:
             changes |= {"cost": self._cost(event, self._started), "energy": self._energy(event, self._started)}

@@ -47,13 +47,15 @@ def _add_forecast(table: Table, plan: Plan, forecast: Forecast) -> None:
 
 
 def _schedule(spec: JobSpec) -> list[Text]:
-    precision, steps = spec.precision, spec.training.steps
+    precision, steps = spec.precision, spec.steps
     cycles = max(getattr(part, "cycles", 1) for part in (precision, precision.gradient_bits))
     if isinstance(precision, AutoPrecision):
         cycles = 1  # the test is to be seen whole, and what comes after it is not known
     shown = steps if cycles * COLUMNS_PER_CYCLE <= CHART_WIDTH else steps * CHART_WIDTH // (COLUMNS_PER_CYCLE * cycles)
     title = "forward (weights and activations)"
-    if isinstance(precision, AutoPrecision):
+    if spec.type == "range_test":
+        title += ", in the precision range test"
+    elif isinstance(precision, AutoPrecision):
         title += ", first the precision range test, then cycles within the bounds it finds, here the widest"
     lines = _chart(title, precision.forward_schedule(steps), shown)
     lines += _chart("backward (errors)", precision.backward_schedule(steps), shown)

@@ -39,7 +39,9 @@ def static_name(job: Job) -> str:
 
 
 def cycle_steps(job: Job) -> int | None:
-    """Steps of one precision cycle; null for a static schedule."""
+    """Steps of one precision cycle; null for a static schedule, and for a range test alone."""
+    if job.spec.get("type") == "range_test":
+        return None
     cycles = (job.spec.get("precision") or {}).get("cycles")
     return max(1, job.progress.steps // cycles) if isinstance(cycles, int) and cycles > 0 else None
 

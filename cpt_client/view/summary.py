@@ -38,17 +38,10 @@ def summary(job: Job, storage: str | None = None) -> RenderableType:
 
 
 def _add_result(table: Table, job: Job, result: Result) -> None:
-    samples = f" ({job.evaluation.samples:,} test samples)" if job.evaluation and job.evaluation.samples else ""
-    at = f"at {text.bits(result.bits)}{samples}"
-    if result.accuracy is not None:
-        table.add_row("accuracy", f"{text.percent(result.accuracy)} {at}")
-    if result.top5_accuracy is not None:
-        table.add_row("", f"{text.percent(result.top5_accuracy)} among the first five")
-    if result.perplexity is not None:
-        table.add_row("perplexity", f"{result.perplexity:,.2f} {at}")
-    table.add_row("loss", f"{result.loss:.4f} {at}")
-    if result.best is not None and result.best.step != result.steps:
-        table.add_row("best", f"{text.quality(result.best)} after step {result.best.step:,}")
+    if result.bounds is not None:
+        table.add_row("range test", f"from {result.bounds.min_bits} to {result.bounds.max_bits} bits")
+    if result.loss is not None and result.bits is not None:
+        _add_quality(table, job, result, result.loss, result.bits)
     table.add_row("cost", text.quantity(result.gbitops, "GBitOPs"))
     for name, total in ((static_name(job), result.gbitops_static), ("fp32", result.gbitops_fp32)):
         saved = text.saving(1 - result.gbitops / total if total else None, name)
@@ -58,3 +51,17 @@ def _add_result(table: Table, job: Job, result: Result) -> None:
     table.add_row("speed", f"{result.samples_per_second:,.0f} samples/s (median)")
     if result.peak_memory is not None:
         table.add_row("memory", f"{text.size(result.peak_memory)} at most, each process")
+
+
+def _add_quality(table: Table, job: Job, result: Result, loss: float, bits: int) -> None:
+    samples = f" ({job.evaluation.samples:,} test samples)" if job.evaluation and job.evaluation.samples else ""
+    at = f"at {text.bits(bits)}{samples}"
+    if result.accuracy is not None:
+        table.add_row("accuracy", f"{text.percent(result.accuracy)} {at}")
+    if result.top5_accuracy is not None:
+        table.add_row("", f"{text.percent(result.top5_accuracy)} among the first five")
+    if result.perplexity is not None:
+        table.add_row("perplexity", f"{result.perplexity:,.2f} {at}")
+    table.add_row("loss", f"{loss:.4f} {at}")
+    if result.best is not None and result.best.step != result.steps:
+        table.add_row("best", f"{text.quality(result.best)} after step {result.best.step:,}")

@@ -10,7 +10,7 @@ from cpt_core.spec.base import Bits, Name, SpecModel, field_error
 from cpt_core.spec.dataset import DatasetSpec, TextDatasetSpec
 from cpt_core.spec.model import LanguageModelSpec, ModelSpec
 from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd
-from cpt_core.spec.precision import PrecisionSpec
+from cpt_core.spec.precision import AutoPrecision, PrecisionSpec
 
 
 class TrainingSpec(SpecModel):
@@ -69,6 +69,9 @@ class JobSpec(SpecModel):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = "untitled"
     """A label for people; need not be unique."""
+    type: Literal["training", "range_test"] = "training"
+    """`range_test` takes the spec of a training with precision.schedule `auto` and ends when the precision range test
+    is over; its result has the bounds."""
     model: ModelSpec
     """The network."""
     dataset: DatasetSpec
@@ -89,6 +92,13 @@ class JobSpec(SpecModel):
     """Devices and queue."""
 
     @property
+    def steps(self) -> int:
+        """Optimiser steps of the job: `training.steps`, or those of the range test, if it is that alone."""
+        if self.type == "range_test" and isinstance(self.precision, AutoPrecision):
+            return self.precision.test_steps
+        return self.training.steps
+
+    @property
     def samples_per_step(self) -> int:
         """Samples of an optimiser step, over all devices: images, or words of a text, each in its place."""
         return self.training.batch_size * (self.dataset.bptt if isinstance(self.dataset, TextDatasetSpec) else 1)
@@ -99,6 +109,21 @@ class JobSpec(SpecModel):
         default = self.training.batch_size if isinstance(self.dataset, TextDatasetSpec) else 500
         return self.evaluation.batch_size or default
 
+    def _check_length(self) -> None:
+        steps, precision = self.training.steps, self.precision
+        if self.type == "training":
+            precision.check_length(steps)
+        elif not isinstance(precision, AutoPrecision):
+            raise field_error("/precision/schedule", "must be auto in a job of type range_test, or there is no test")
+        elif precision.steps_per_bits > steps:
+            raise field_error(
+                "/precision/steps_per_bits",
+                f"no width can be tried for longer than training.steps ({steps}), to which the learning rate is "
+                "scheduled: lower it, or raise training.steps",
+            )
+        if self.lr_schedule.warmup_steps > steps:
+            raise field_error("/lr_schedule/warmup_steps", f"must not be above training.steps ({steps})")
+
     def _check_model_fits_the_data(self) -> None:
         for_text = isinstance(self.model, LanguageModelSpec)
         if for_text != isinstance(self.dataset, TextDatasetSpec):
@@ -107,9 +132,14 @@ class JobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _cross_field_rules(self) -> Self:
-        steps, devices = self.training.steps, self.resources.devices
-        self.precision.check_length(steps)
+        devices = self.resources.devices
+        self._check_length()
         self._check_model_fits_the_data()
+        if self.evaluation.bits not in (None, 32) and self.precision.min_bits == 32:
+            raise field_error(
+                "/evaluation/bits",
+                "training in full precision keeps no ranges to quantise with: set 32, or leave it out",
+            )
         for where, size in (("training", self.training.batch_size), ("evaluation", self.evaluation_batch_size)):
             if size % devices:
                 raise field_error(
@@ -121,6 +151,4 @@ class JobSpec(SpecModel):
                 "/training/accumulation",
                 f"a device's share of {share} cannot be split evenly into {self.training.accumulation} parts",
             )
-        if self.lr_schedule.warmup_steps > steps:
-            raise field_error("/lr_schedule/warmup_steps", f"must not be above training.steps ({steps})")
         return self

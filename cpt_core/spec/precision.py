@@ -202,10 +202,7 @@ class PiecewisePrecision(PrecisionBase):
 
 
 class AutoPrecision(PrecisionBase):
-    """CPT between bounds that a precision range test finds in the first steps, see `cpt_core.range_test`.
-
-    With exactly as many training steps as the test takes, the job is the test alone.
-    """
+    """CPT between bounds that a precision range test finds in the first steps, see `cpt_core.range_test`."""
 
     schedule: Literal["auto"]
     min_bits: Annotated[int, Field(ge=2, le=16)] = 2
@@ -248,7 +245,7 @@ class AutoPrecision(PrecisionBase):
 
     def check_length(self, steps: int) -> None:
         """Raises an error that names the field unless test and cycles fit in a training of `steps` steps."""
-        if steps != self.test_steps and steps < self.test_steps + self.cycles:
+        if steps < self.test_steps + self.cycles:
             raise field_error(
                 "/precision/steps_per_bits",
                 f"the range test takes {self.test_steps} steps and {self.cycles} cycles at least as many, which do not "
@@ -256,20 +253,17 @@ class AutoPrecision(PrecisionBase):
             )
 
     def forward_schedule(self, steps: int, bounds: Bounds | None = None) -> Schedule:
-        """Bit widths of weights and activations over `steps` steps: the test, then cosine cycles within the bounds.
+        """Bit widths of weights and activations: the test, then cosine cycles within the bounds.
 
-        Without `bounds` these are all widths that are tried.
+        Args:
+            steps: of all that, or of the test alone.
+            bounds: what the test found; by default all widths that are tried.
         """
-        low, high = (bounds.min_bits, bounds.max_bits) if bounds else (self.min_bits, self.max_bits)
-        tested, test = (
-            self.test_steps,
-            piecewise(
-                [(i * self.steps_per_bits, bits) for i, bits in enumerate(range(self.min_bits, self.max_bits + 1))],
-                steps=self.test_steps,
-            ),
-        )
+        widths, tested = range(self.min_bits, self.max_bits + 1), self.test_steps
+        test = piecewise([(i * self.steps_per_bits, bits) for i, bits in enumerate(widths)], steps=tested)
         if steps == tested:
             return test
+        low, high = (bounds.min_bits, bounds.max_bits) if bounds else (self.min_bits, self.max_bits)
         cycles = make(
             "cosine", steps=steps - tested, cycles=self.cycles, min_bits=low, max_bits=high, period=self.period
         )

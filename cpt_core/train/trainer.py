@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.metadata import version
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -61,12 +61,10 @@ class Trainer:
         spec, training, precision = run.spec, run.spec.training, run.spec.precision
         if ranks.world_size != spec.resources.devices:
             raise SpecError(f"resources.devices is {spec.resources.devices}, but {ranks.world_size} rank(s) are here.")
-        self.steps = training.steps
+        self.steps = spec.steps
         self.forward_bits = precision.forward_schedule(self.steps)
         self.backward_bits = precision.backward_schedule(self.steps)
         self.evaluation_bits = spec.evaluation.bits or precision.max_bits
-        if self.evaluation_bits != precision.min_bits == 32:
-            raise SpecError("evaluation.bits must be 32: training in full precision keeps no ranges to quantise with.")
 
         self.task = load_task(run, ranks)
         torch.manual_seed(derive(training.seed, "initial weights"))
@@ -93,34 +91,38 @@ class Trainer:
         """Train to the last step, or until asked to stop, and say how it ended.
 
         Raises:
+            SpecError: the precision range test found that no bit width learns.
             DivergedError: NaN or infinity in training or evaluation.
             CheckpointError: the storage cannot be written.
         """
         self._emit_started()
         evaluation, saved = None, self.run.resume.path if self.run.resume else ""
+        test_alone = self.spec.type == "range_test"
         for step in range(self.first_step, self.steps):
             stop = self.step(step)
             done = step + 1
             last = done == self.steps
-            throwaway = self.range_test is not None and self.range_test.covers(done)  # of the weights
-            if last or (_due(done, self.spec.evaluation.every_steps) and not throwaway):
+            throwaway = test_alone or (self.range_test is not None and self.range_test.covers(done))  # of the weights
+            if not throwaway and (last or _due(done, self.spec.evaluation.every_steps)):
                 evaluation = self.evaluate(done)
                 self.best = better(evaluation, self.best)
                 self.emit(evaluation)
-            if last or stop or _due(done, self.spec.checkpoint.every_steps):
+            if not test_alone if last else stop or _due(done, self.spec.checkpoint.every_steps):
                 saved = self.save(done)
             if stop and not last:
                 message = f"Stopped on request after {done} of {self.steps} steps; a checkpoint was made."
                 return Finished(outcome="preempted", reason=Reason.PREEMPTED, message=message)
+        if test_alone and self.range_test:
+            return self._tested(self.range_test)
         # An attempt that was lost after its final checkpoint has recorded its evaluation: it is only needed again.
-        return self._succeeded(evaluation or self.evaluate(self.steps), saved)
+        return self._trained(evaluation or self.evaluate(self.steps), saved)
 
     def step(self, step: int) -> bool:
         """One optimiser step, from top to bottom. Returns whether the ranks agreed to stop after it."""
         began = time.perf_counter()
         spec, samples = self.spec, self.spec.samples_per_step
         position = self.range_test.begin(step) if self.range_test else step
-        lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, position, self.steps)
+        lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, position, spec.training.steps)
         self.precision.set(self.forward_bits.bits(step), self.backward_bits.bits(step))
         self.optimizer.zero_grad()
         loss, correct = self._gradients(position)
@@ -231,7 +233,7 @@ class Trainer:
                 f"{registered.path} was made by {manifest.world_size} rank(s) and can only be resumed by as many, "
                 f"not by {self.ranks.world_size}: set resources.devices to {manifest.world_size}."
             )
-        for part in ("model", "dataset", "precision", "optimizer", "lr_schedule", "training"):
+        for part in ("type", "model", "dataset", "precision", "optimizer", "lr_schedule", "training"):
             if getattr(manifest.spec, part) != getattr(self.spec, part):
                 raise SpecError(
                     f"{registered.path} was made with another {part}, and resuming must equal an unbroken run: "
@@ -284,18 +286,34 @@ class Trainer:
             )
         )
 
-    def _succeeded(self, evaluation: Evaluation, saved: str) -> Finished:
+    def _trained(self, evaluation: Evaluation, saved: str) -> Finished:
+        quality = evaluation.model_dump(include={"accuracy", "top5_accuracy", "perplexity", "loss", "bits"})
+        best = better(evaluation, self.best)
+        if evaluation.accuracy is None:
+            perplexity = "" if evaluation.perplexity is None else f", perplexity {evaluation.perplexity:,.2f},"
+            told = f"test loss {evaluation.loss:.4f}{perplexity} over {evaluation.samples} words"
+        else:
+            told = f"{evaluation.accuracy:.2%} of {evaluation.samples} test samples right"
+        return self._succeeded(f"Trained {self.steps} steps: {told}.", **quality, best=best, checkpoint=saved)
+
+    def _tested(self, test: RangeTest) -> Finished:
+        tried, bounds = test.options, test.bounds
+        message = (
+            f"Tried {tried.min_bits} to {tried.max_bits} bits in {self.steps} steps: "
+            f"set precision.min_bits to {bounds.min_bits} and precision.max_bits to {bounds.max_bits}."
+        )
+        return self._succeeded(message)
+
+    def _succeeded(self, message: str, **quality: Any) -> Finished:
+        """The end, with what every job's result says, and `quality`, what only some say."""
         spec, precision, device = self.spec, self.spec.precision, self.ranks.device
         samples = self.steps * spec.samples_per_step
         spent = cost.compare(
             self.spent.gbitops, self.profile.macs, samples, precision.max_bits, precision.max_gradient_bits
         )
         result = Result(
-            accuracy=evaluation.accuracy,
-            top5_accuracy=evaluation.top5_accuracy,
-            perplexity=evaluation.perplexity,
-            loss=evaluation.loss,
-            bits=evaluation.bits,
+            **quality,
+            bounds=self.range_test.bounds if self.range_test else None,
             steps=self.steps,
             samples=samples,
             gbitops=spent.gbitops,
@@ -305,15 +323,7 @@ class Trainer:
             energy_joules=self.meter.joules(),
             samples_per_second=statistics.median(self.rates) if self.rates else 0.0,
             peak_memory=max(map(int, self.ranks.gather(torch.tensor(memory.peak(device), device=device)))),
-            best=better(evaluation, self.best),
-            checkpoint=saved,
         )
-        if evaluation.accuracy is None:
-            perplexity = "" if evaluation.perplexity is None else f", perplexity {evaluation.perplexity:,.2f},"
-            quality = f"test loss {evaluation.loss:.4f}{perplexity} over {evaluation.samples} words"
-        else:
-            quality = f"{evaluation.accuracy:.2%} of {evaluation.samples} test samples right"
-        message = f"Trained {self.steps} steps: {quality}."
         return Finished(outcome="succeeded", reason=Reason.COMPLETED, message=message, result=result)
 
 

@@ -88,6 +88,12 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
         {"precision": {"schedule": "auto", "threshold": 1.0}},
         "/precision/threshold",
     ),
+    "a range test of a schedule that has none": ({"type": "range_test"}, "/precision/schedule"),
+    "an unknown type": ({"type": "inference"}, "/type"),
+    "ranges to quantise with from a training that keeps none": (
+        {"precision": {"schedule": "static", "bits": 32}, "evaluation": {"bits": 8}},
+        "/evaluation/bits",
+    ),
     "bits as text": ({"precision": {**COSINE, "min_bits": "3"}}, "/precision/min_bits"),
     "bits as a fraction": ({"precision": {**COSINE, "min_bits": 3.5}}, "/precision/min_bits"),
     "bits as a truth value": ({"precision": {**COSINE, "min_bits": True}}, "/precision/min_bits"),

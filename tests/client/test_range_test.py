@@ -54,9 +54,16 @@ def test_where_nothing_learns_the_command_fails_and_says_what_to_change(tmp_path
 def test_another_schedule_keeps_its_quantiser_and_highest_gradient_bits() -> None:
     gradient = {"schedule": "cosine", "min_bits": 4, "max_bits": 6}
     precision = {"schedule": "cosine", "quantizer": "dorefa", "gradient_bits": gradient}
-    spec = only_the_test(JobSpec.model_validate(DOCUMENT | {"precision": precision}))
+    trained = JobSpec.model_validate(DOCUMENT | {"precision": precision})
+    spec = only_the_test(trained)
     assert spec.precision == AutoPrecision(schedule="auto", quantizer="dorefa", gradient_bits=6)
-    assert spec.training.steps == 7 * 200
+    assert (spec.steps, spec.training) == (7 * 200, trained.training)
+
+
+def test_a_training_shorter_than_one_width_of_the_test_is_refused_by_field(tmp_path: Path) -> None:
+    done = run(tmp_path, precision={"schedule": "static"}, training={"steps": 100})
+    assert done.returncode == exits.USAGE
+    assert "/precision/steps_per_bits: no width can be tried for longer than training.steps (100)" in done.stderr
 
 
 def test_whoever_watches_sees_what_the_test_found() -> None:

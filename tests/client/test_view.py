@@ -196,6 +196,15 @@ def test_the_summary_of_a_success_compares_cost_and_names_bits_and_checkpoint() 
         assert part in told
 
 
+def test_the_summary_of_a_range_test_gives_the_bounds_and_no_quality() -> None:
+    none = dict.fromkeys(("accuracy", "loss", "bits", "checkpoint"))
+    result = RESULT | none | {"bounds": {"min_bits": 3, "max_bits": 6}}
+    told = flat(summary(job(state="succeeded", result=result, evaluation=None, finished_at=NOW)))
+    assert "range test from 3 to 6 bits" in told
+    assert "accuracy" not in told
+    assert "loss" not in told
+
+
 def test_the_summary_of_a_failure_gives_reason_and_message() -> None:
     told = flat(summary(job(state="failed", reason="diverged", message="loss is NaN: lower the lr", finished_at=NOW)))
     assert "digits failed" in told

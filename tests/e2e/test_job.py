@@ -39,6 +39,19 @@ def test_a_spec_becomes_metrics_in_sql_and_the_same_on_a_stream_that_broke_twice
     until(lambda: not attempt_processes(job_id), "the job's processes to be gone", 5)
 
 
+def test_a_range_test_is_a_job_whose_log_has_the_curve_and_whose_result_the_bounds(stack: Stack) -> None:
+    precision = {"schedule": "auto", "min_bits": 7, "steps_per_bits": 40, "window": 10, "cycles": 4}
+    job_id = stack.submit(spec(steps=100, type="range_test", precision=precision))
+    assert stack.job(job_id)["progress"]["steps"] == 80
+    job = stack.wait_for_state(job_id, "succeeded")
+    (outcome,) = stack.events(job_id, "range_test")
+    assert [point["bits"] for point in outcome["curve"]] == [7, 8]
+    assert job["result"]["bounds"] == outcome["bounds"]
+    assert (job["progress"]["step"], job["progress"]["fraction"], job["progress"]["eta_seconds"]) == (80, 1.0, 0.0)
+    assert job["evaluation"] is None
+    assert job["cost"]["gbitops"] == job["result"]["gbitops"] == stack.metrics(job_id)[-1]["gbitops"]
+
+
 def test_cancel_while_queued(stack: Stack) -> None:
     stack.kill("worker")
     job_id = stack.submit()

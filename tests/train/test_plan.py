@@ -62,9 +62,12 @@ def test_before_a_range_test_the_forecast_is_the_least_and_the_most_it_can_be(he
     assert least.modelled_joules < most.modelled_joules < least.modelled_joules_static
 
 
-def test_a_training_that_is_a_range_test_alone_is_forecast_exactly(here):
-    forecast = plan(make_spec(precision=AUTO, training={"steps": 4, "batch_size": 8}), here.data_root).forecast
-    assert forecast.mean_forward_bits == 7.5
+def test_a_range_test_alone_is_forecast_exactly(here):
+    spec = make_spec(type="range_test", precision=AUTO, optimizer={"name": "sgd", "lr": 0.01})
+    planned = plan(spec, here.data_root)
+    assert (planned.steps, planned.epochs, planned.forecast.mean_forward_bits) == (4, 0.5, 7.5)
+    steps = [event for event in here.train(spec)[1] if isinstance(event, StepDone)]
+    assert (len(steps), steps[-1].gbitops) == (4, planned.forecast.gbitops)
 
 
 def test_published_datasets_are_planned_without_their_files(tmp_path):

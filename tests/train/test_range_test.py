@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cpt_core.events import Checkpoint, Evaluation, RangeTest, StepDone
 from cpt_core.schedules import make
-from cpt_core.spec import JobSpec
+from cpt_core.spec import JobSpec, problems
 
 from .conftest import make_spec, only_end, write_idx
-from .test_resume import assert_same, numbers, tensors
+from .test_resume import UNSTEADY, assert_same, numbers, tensors
 from .texts import prose
 
 
@@ -67,7 +68,7 @@ def test_the_curve_is_that_of_the_steps_and_comes_when_the_test_is_over(easy):
 def test_every_width_starts_from_the_same_weights_on_the_same_batches(easy):
     # At 15 and 16 bits rounding hardly shows in six steps.
     precision = {"schedule": "auto", "min_bits": 15, "max_bits": 16, "steps_per_bits": 6, "window": 1}
-    spec = auto_spec(precision=precision | {"gradient_bits": 16}, training={"steps": 12, "batch_size": 8})
+    spec = auto_spec(precision=precision | {"gradient_bits": 16}, type="range_test")
     steps = of(StepDone, easy.train(spec)[1])
     assert [step.loss for step in steps[:6]] == pytest.approx([step.loss for step in steps[6:]], abs=0.005)
     assert steps[0].loss > 0.5 > 0.1 > steps[5].loss
@@ -92,10 +93,68 @@ def test_a_run_resumed_inside_the_test_or_after_it_equals_an_unbroken_one(easy, 
     assert [event.model_dump(exclude={"time"}) for event in of(RangeTest, resumed)] == (outcomes if step < 18 else [])
 
 
-def test_with_as_many_steps_as_the_test_takes_a_run_is_the_test_alone(easy):
-    code, events = easy.train(auto_spec(training={"steps": 18, "batch_size": 8}))
+def alone(**parts):
+    """The test of a training of 26 steps, and nothing else."""
+    return auto_spec(type="range_test", **parts)
+
+
+def test_a_job_of_type_range_test_ends_with_the_test_and_its_result_has_the_bounds(easy):
+    code, events = easy.train(alone())
     assert code == 0
-    assert [event.type for event in events[-4:]] == ["range_test", "evaluation", "checkpoint", "finished"]
+    assert [event.type for event in events[-2:]] == ["range_test", "finished"]
+    assert events[0].steps == 18
+    (outcome,), end = of(RangeTest, events), only_end(events)
+    assert end.result.bounds == outcome.bounds is not None
+    assert (end.result.steps, end.result.samples) == (18, 18 * 8)
+    assert f"precision.min_bits to {outcome.bounds.min_bits}" in end.message
+
+
+def test_it_finds_what_the_training_of_the_same_spec_would(easy):
+    schedule = {"lr_schedule": {"name": "cosine"}}  # to the end of the training, not of the test
+    steps, outcomes = zip(
+        *(
+            ([step.model_dump(exclude=UNSTEADY) for step in of(StepDone, events)][:18], of(RangeTest, events)[0])
+            for events in (easy.train(make(**schedule))[1] for make in (auto_spec, alone))
+        ),
+        strict=True,
+    )
+    assert steps[0] == steps[1]
+    assert outcomes[0].curve == outcomes[1].curve
+
+
+def test_weights_that_are_thrown_away_are_neither_evaluated_nor_kept(easy):
+    _code, events = easy.train(alone(checkpoint={"every_steps": 6}))
+    assert of(Evaluation, events) == []
+    assert [event.step for event in of(Checkpoint, events)] == [6, 12]  # to go on from
+    result = only_end(events).result
+    assert result.accuracy is result.loss is result.bits is result.best is result.checkpoint is None
+
+
+def test_a_range_test_resumed_finds_the_same_bounds(easy):
+    spec = alone(checkpoint={"every_steps": 9})
+    _code, unbroken = easy.train(spec, name="unbroken")
+    (saved,) = of(Checkpoint, unbroken)
+    _code, resumed = easy.train(spec, name="resumed", resume=saved)
+    assert only_end(resumed).result.bounds == only_end(unbroken).result.bounds
+
+
+@pytest.mark.parametrize(
+    ("parts", "pointer"),
+    [
+        ({"precision": {"schedule": "cosine", "cycles": 2}}, "/precision/schedule"),
+        ({"training": {"steps": 5, "batch_size": 8}}, "/precision/steps_per_bits"),
+        ({"lr_schedule": {"name": "constant", "warmup_steps": 27}}, "/lr_schedule/warmup_steps"),
+    ],
+)
+def test_a_spec_without_a_test_or_too_short_for_it_is_refused_by_field(parts, pointer):
+    with pytest.raises(ValidationError) as refused:
+        alone(**parts)
+    assert [problem["pointer"] for problem in problems(refused.value)] == [pointer]
+
+
+def test_a_training_as_long_as_its_test_has_no_steps_left_to_cycle_in():
+    with pytest.raises(ValidationError, match="2 cycles at least as many"):
+        auto_spec(training={"steps": 18, "batch_size": 8})
 
 
 def test_where_nothing_learns_the_run_says_what_to_change(easy):
@@ -109,10 +168,11 @@ def test_where_nothing_learns_the_run_says_what_to_change(easy):
 
 def test_on_digits_two_bits_learn_too_little_and_eight_are_not_needed(here):
     document = {
+        "type": "range_test",
         "model": {"name": "resnet8"},
         "dataset": {"name": "digits"},
         "precision": {"schedule": "auto", "max_bits": 6, "steps_per_bits": 60, "window": 10},
-        "training": {"steps": 300, "batch_size": 32},
+        "training": {"steps": 1000, "batch_size": 32},
         "evaluation": {"batch_size": 360},
     }
     _code, events = here.train(JobSpec.model_validate(document))

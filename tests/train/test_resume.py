@@ -26,6 +26,10 @@ RUNS = {
 }
 
 
+UNSTEADY = {"time", "samples_per_second", "energy_joules"}
+"""What of a step depends on the machine's mood."""
+
+
 def tensors(here, folder):
     return {
         f"{name}:{key}": value
@@ -41,8 +45,7 @@ def assert_same(left, right):
 
 def numbers(events):
     """What the steps report, but for their times."""
-    unsteady = {"time", "samples_per_second", "energy_joules"}
-    return {event.step: event.model_dump(exclude=unsteady) for event in events if isinstance(event, StepDone)}
+    return {event.step: event.model_dump(exclude=UNSTEADY) for event in events if isinstance(event, StepDone)}
 
 
 @pytest.mark.parametrize("parts", RUNS.values(), ids=RUNS.keys())

@@ -213,13 +213,6 @@ def test_a_storage_that_cannot_be_written_is_a_storage_error(here):
     assert "step-00000003 cannot be written" in message
 
 
-def test_ranges_of_quantisation_cannot_come_from_a_full_precision_run(here):
-    spec = make_spec(precision={"schedule": "static", "bits": 32}, evaluation={"bits": 8})
-    reason, message = failure(here, spec)
-    assert reason == "spec_error"
-    assert "evaluation.bits must be 32" in message
-
-
 def test_more_ranks_than_were_started_are_a_spec_error(here):
     reason, message = failure(here, make_spec(resources={"devices": 2}))
     assert reason == "spec_error"
