@@ -48,7 +48,9 @@ def up(
 
 @app.command(rich_help_panel=SERVICE, epilog=exits.HELP)
 def demo(
-    spec: Annotated[Path, typer.Argument(metavar="[SPEC]", help="Job spec.")] = Path("recipes/digits-resnet8-cpt.yaml"),
+    spec: Annotated[Path, typer.Argument(metavar="[SPEC]", help="Job spec.")] = Path(
+        "recipes/digits/resnet8-cpt-3-8.yaml"
+    ),
 ) -> None:
     """Train one job from nothing: start the service in a new temporary folder, submit, watch, stop."""
     from cpt_client.cli import demo as implementation
@@ -124,11 +126,22 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint to continue from, below the storage.")
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Train once with each of these seeds, in place of the spec's own."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON, and what happens on stderr.")
+    ] = False,
 ) -> None:
-    """Train a job spec right here, without a server. Ctrl-C saves a checkpoint and stops."""
+    """Train a job spec right here, without a server. Ctrl-C saves a checkpoint and stops.
+
+    With several seeds: one after the other, then each one's figures, their mean and sample standard deviation. Each
+    needs its own file of events: put {seed} into the name. The first run that does not succeed is the last one.
+    """
     from cpt_client.cli import train as implementation
 
-    implementation.train(spec, storage, data_root, events, resume)
+    implementation.train(spec, storage, data_root, events, resume, seeds=seeds, as_json=json)
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)

@@ -11,11 +11,14 @@ FILE_WIDTH = 200
 """Columns when the output is no terminal."""
 
 
-def console() -> Console:
-    """The console of stdout. A file or a pipe gets long lines instead of ones cut at 80 columns, and nothing live."""
-    if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=FILE_WIDTH, force_interactive=False)
+def console(*, stderr: bool = False) -> Console:
+    """The console of stdout, or of stderr where stdout has JSON.
+
+    A file or a pipe gets long lines instead of ones cut at 80 columns, and nothing live.
+    """
+    if (sys.stderr if stderr else sys.stdout).isatty():
+        return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, width=FILE_WIDTH, force_interactive=False)
 
 
 def print_json(item: BaseModel) -> None:

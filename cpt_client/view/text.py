@@ -62,10 +62,14 @@ def saving(fraction: float | None, of: str) -> str:
     return f"{percent(abs(fraction))} {'less' if fraction > 0 else 'more'} than {of}"
 
 
+def number(value: float) -> str:
+    """A figure of any size with four digits or so: "12,345", "0.001234"."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def quantity(value: float, unit: str) -> str:
-    """A figure of any size with four digits or so: "12,345 GBitOPs", "0.001234 J"."""
-    number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    return f"{number} {unit}"
+    """A figure with its unit: "12,345 GBitOPs"."""
+    return f"{number(value)} {unit}"
 
 
 def size(count: int) -> str:

@@ -14,7 +14,7 @@ from cpt_client.view.chart import bits_chart
 from cpt_core.plan import Plan, plan
 from cpt_core.spec import load
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "digits-resnet8-cpt.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "digits" / "resnet8-cpt-3-8.yaml"
 
 
 def test_a_plan_draws_the_schedule_and_compares_cost_and_energy() -> None:
