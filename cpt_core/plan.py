@@ -6,13 +6,15 @@ model's work and the same sums.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from cpt_core import cost
 from cpt_core.range_test import Bounds
-from cpt_core.schedules import Schedule, make
+from cpt_core.schedules import Schedule
 from cpt_core.spec import AutoPrecision, JobSpec
 from cpt_core.train.spent import Spent
 
@@ -122,23 +124,21 @@ def _forecasts(spec: JobSpec, profile: cost.Profile) -> list[Forecast]:
 def _forecast(spec: JobSpec, profile: cost.Profile, forward: Schedule, backward: Schedule) -> Forecast:
     steps, precision = spec.steps, spec.precision
 
-    def spent(forward: Schedule, backward: Schedule) -> Spent:
+    def spent(forward: Iterable[int], backward: Iterable[int]) -> Spent:
         total = Spent(profile, spec.samples_per_step)
-        total.add_all(forward, backward, steps)
+        total.add_all(forward, backward)
         return total
 
-    def constant(bits: int) -> Schedule:
-        return make("static", steps=steps, max_bits=bits)
-
-    planned = spent(forward, backward)
-    static = spent(constant(precision.max_bits), constant(precision.max_gradient_bits))
-    full = spent(constant(32), constant(32))
+    forward_bits, backward_bits = forward.all(), backward.all()
+    planned = spent(forward_bits.tolist(), backward_bits.tolist())
+    static = spent(repeat(precision.max_bits, steps), repeat(precision.max_gradient_bits, steps))
+    full = spent(repeat(32, steps), repeat(32, steps))
     compared = cost.compare(
         planned.gbitops, profile.macs, steps * spec.samples_per_step, precision.max_bits, precision.max_gradient_bits
     )
     return Forecast(
-        mean_forward_bits=forward.all().mean(),
-        mean_backward_bits=backward.all().mean(),
+        mean_forward_bits=forward_bits.mean(),
+        mean_backward_bits=backward_bits.mean(),
         gbitops=compared.gbitops,
         gbitops_static=compared.gbitops_static,
         gbitops_fp32=compared.gbitops_fp32,

@@ -58,6 +58,8 @@ class Cycle(SpecModel):
             max_bits=self.max_bits,
             period=self.period,
         )
+        if self.max_bits <= 16:
+            return cycles
         # float32 has 24 significant bits: rounding to more than 16 would change next to nothing and cost full price.
         return Schedule(cycles.name, steps, lambda step: 32.0 if cycles.bits(step) > 16 else cycles.profile(step))
 

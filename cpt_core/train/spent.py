@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from cpt_core.cost import Profile, bit_operations_per_mac
 from cpt_core.energy import modelled_joules
-from cpt_core.schedules import Schedule
 
 
 class Spent:
@@ -21,10 +21,9 @@ class Spent:
         """Count one more step."""
         self._steps_at[forward_bits, backward_bits] += 1
 
-    def add_all(self, forward: Schedule, backward: Schedule, steps: int) -> None:
-        """Count the first `steps` steps of the two schedules."""
-        for step in range(steps):
-            self.add(forward.bits(step), backward.bits(step))
+    def add_all(self, forward: Iterable[int], backward: Iterable[int]) -> None:
+        """Count as many steps as the shorter of the two has bit widths."""
+        self._steps_at.update(zip(forward, backward, strict=False))
 
     @property
     def gbitops(self) -> float:

@@ -82,7 +82,8 @@ class Trainer:
             self.range_test = RangeTest(precision, self.model, self.optimizer)
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
         self.spent = Spent(self.profile, spec.samples_per_step)
-        self.spent.add_all(self.forward_bits, self.backward_bits, self.first_step)
+        done = range(self.first_step)
+        self.spent.add_all(map(self.forward_bits.bits, done), map(self.backward_bits.bits, done))
         self.rates = array("d")
         kind: Literal["cpu", "cuda"] = "cuda" if ranks.device.type == "cuda" else "cpu"
         self.meter = energy.open_meter(kind, devices=range(ranks.world_size))
