@@ -88,6 +88,10 @@ class EnergyFigure(Resource):
 
     joules: float | None = None
     """Joules; null where nothing was measured."""
+    kwh: float | None = None
+    """The same in kilowatt-hours."""
+    gco2e: float | None = None
+    """Grams of CO2-equivalent."""
     source: str | None = None
     """`nvml`, `rapl` or `model`; null without a counter."""
     scope: str | None = None
@@ -103,6 +107,8 @@ class Energy(Resource):
     """By a hardware counter."""
     modelled: EnergyFigure
     """By the per-operation model."""
+    grid_gco2e_per_kwh: float | None = None
+    """Grams of CO2-equivalent per kWh of electricity, as the worker is set."""
 
 
 class CheckpointRef(Resource):

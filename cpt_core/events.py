@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from cpt_core.carbon import GridFactor
 from cpt_core.range_test import Bounds, PrecisionGain
 
 VERSION = 1
@@ -71,12 +72,17 @@ class Started(Event):
     """Multiply-accumulates of one sample's forward pass. A sample is an image, or a word of a text in its place."""
     energy: EnergySource
     """Source of `energy_joules` in the steps."""
+    grid_gco2e_per_kwh: GridFactor | None = None
+    """Grams of CO2-equivalent per kWh of electricity, by which energy is converted: a setting of the worker."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Versions of what runs: python, torch, cpt_core."""
 
 
 class StepDone(Event):
-    """One optimiser step, with everything summed up to and including it since the job's first step."""
+    """One optimiser step: its own figures, and sums up to and including it since the job's first step.
+
+    The step's own cost and energy are null in records of versions before they were reported.
+    """
 
     type: Literal["step"] = "step"
     step: Step
@@ -100,7 +106,14 @@ class StepDone(Event):
     modelled_joules: Positive
     """Cumulative energy by the per-operation model."""
     energy_joules: Positive | None = None
-    """Cumulative measured energy; null where no counter is available. Restarts at 0 in each attempt."""
+    """Cumulative measured energy, evaluations and checkpoints included; null where no counter is available. Restarts at
+    0 in each attempt."""
+    step_gbitops: Positive | None = None
+    """GBitOPs of this step."""
+    step_modelled_joules: Positive | None = None
+    """Energy of this step by the per-operation model."""
+    step_energy_joules: Positive | None = None
+    """Measured energy of this step; null where no counter is available."""
 
 
 class Evaluation(Event):
@@ -224,6 +237,16 @@ class Result(BaseModel):
     """Energy of the whole run by the per-operation model."""
     energy_joules: Positive | None = None
     """Measured energy of the last attempt; null where no counter is available."""
+    grid_gco2e_per_kwh: GridFactor | None = None
+    """Grams of CO2-equivalent per kWh of electricity, as `started` has it."""
+    modelled_kwh: Positive | None = None
+    """`modelled_joules` in kilowatt-hours."""
+    modelled_gco2e: Positive | None = None
+    """Grams of CO2-equivalent of `modelled_kwh`: modelled too."""
+    energy_kwh: Positive | None = None
+    """`energy_joules` in kilowatt-hours; null where nothing was measured."""
+    energy_gco2e: Positive | None = None
+    """Grams of CO2-equivalent of `energy_kwh`; null where nothing was measured."""
     samples_per_second: Positive
     """Median over the steps of the last attempt."""
     peak_memory: Count | None = None

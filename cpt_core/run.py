@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.events import Checkpoint
 from cpt_core.spec import JobSpec
 
@@ -32,3 +33,5 @@ class Run(BaseModel):
     """Checkpoint to continue from."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of each rank on a CPU; null: the machine's cores divided by the ranks."""
+    grid_gco2e_per_kwh: GridFactor = WORLD_AVERAGE
+    """Grams of CO2-equivalent per kWh of the electricity here; by default the world's average."""

@@ -143,6 +143,7 @@ class Attempt:
             cache=self._settings.state_dir / "cache",
             resume=assignment.resume,
             threads=self._slot.threads(assignment.spec.resources.devices),
+            grid_gco2e_per_kwh=self._settings.grid_gco2e_per_kwh,
         )
 
     def _await_first_answer(self) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.spec import Name
 
 _SECRETS = Path("/run/secrets")
@@ -60,6 +61,9 @@ class WorkerSettings(BaseSettings):
         default_factory=_unique_name
     )
     """Name of this worker, unique among the live ones. Default: host, process id and a random part."""
+    grid_gco2e_per_kwh: GridFactor = WORLD_AVERAGE
+    """Grams of CO2-equivalent per kWh of the electricity here, by which energy is converted. Default: the world's
+    average of 2024 (IEA, Electricity 2025: CO2 of the power stations)."""
 
     grace_seconds: Seconds = 10.0
     """Time from TERM to KILL: for the trainer to save a checkpoint when it is told to stop."""

@@ -126,3 +126,6 @@ class Metric(Base):
     gbitops: Mapped[float]
     modelled_joules: Mapped[float]
     energy_joules: Mapped[float | None]
+    step_gbitops: Mapped[float | None]
+    step_modelled_joules: Mapped[float | None]
+    step_energy_joules: Mapped[float | None]

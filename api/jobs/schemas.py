@@ -108,6 +108,10 @@ class MeasuredEnergy(EnergySource):
 
     joules: float | None
     """Null where no counter is available; `reason` says why."""
+    kwh: float | None
+    """The same in kilowatt-hours."""
+    gco2e: float | None
+    """Grams of CO2-equivalent, by `grid_gco2e_per_kwh`."""
 
 
 class ModelledEnergy(Resource):
@@ -115,6 +119,10 @@ class ModelledEnergy(Resource):
 
     joules: float
     """So far."""
+    kwh: float | None
+    """The same in kilowatt-hours."""
+    gco2e: float | None
+    """Grams of CO2-equivalent, by `grid_gco2e_per_kwh`: modelled too."""
     source: Literal["model"] = "model"
     """Always the model."""
     scope: str = "arithmetic and memory traffic of the quantised layers, 45 nm"
@@ -128,6 +136,8 @@ class Energy(Resource):
     """By a hardware counter."""
     modelled: ModelledEnergy
     """By the model."""
+    grid_gco2e_per_kwh: float | None
+    """Grams of CO2-equivalent per kWh of electricity, as the worker is set; null if an older one did not say."""
 
 
 class CheckpointView(Resource):
@@ -236,7 +246,13 @@ class MetricView(Resource):
     modelled_joules: float
     """Cumulative modelled energy."""
     energy_joules: float | None
-    """Cumulative measured energy of the attempt."""
+    """Cumulative measured energy of the attempt; null where no counter is available."""
+    step_gbitops: float | None
+    """GBitOPs of this step; null if an older worker ran it."""
+    step_modelled_joules: float | None
+    """Modelled energy of this step; null if an older worker ran it."""
+    step_energy_joules: float | None
+    """Measured energy of this step; null where no counter is available."""
 
 
 class LogEntry(BaseModel):

@@ -27,6 +27,7 @@ from api.jobs.schemas import (
     Progress,
     Resource,
 )
+from cpt_core.carbon import footprint
 from cpt_core.cost import compare
 from cpt_core.events import Checkpoint, Evaluation, Result, Started, StepDone
 from cpt_core.lifecycle import Reason, State
@@ -93,8 +94,13 @@ def _cost(spec: JobSpec, started: Started, step: StepDone) -> Cost:
 
 
 def _energy(started: Started, step: StepDone) -> Energy:
-    measured = MeasuredEnergy(joules=step.energy_joules, **started.energy.model_dump())
-    return Energy(measured=measured, modelled=ModelledEnergy(joules=step.modelled_joules))
+    grid = started.grid_gco2e_per_kwh
+    measured, modelled = (footprint(joules, grid) for joules in (step.energy_joules, step.modelled_joules))
+    return Energy(
+        measured=MeasuredEnergy(joules=step.energy_joules, **asdict(measured), **started.energy.model_dump()),
+        modelled=ModelledEnergy(joules=step.modelled_joules, **asdict(modelled)),
+        grid_gco2e_per_kwh=grid,
+    )
 
 
 def log_page(rows: Sequence[Row], limit: int, view: Callable[[Row], Item]) -> Page[Item]:

@@ -130,6 +130,16 @@ def train(
         str | None,
         typer.Option(metavar="N,N,…", help="Train once with each of these seeds, in place of the spec's own."),
     ] = None,
+    grid: Annotated[
+        float | None,
+        typer.Option(
+            "--grid-gco2e-per-kwh",
+            envvar="CPT_GRID_GCO2E_PER_KWH",
+            min=0,
+            max=2000,
+            help="Grams of CO2-equivalent per kWh of electricity; by default the world's average.",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON, and what happens on stderr.")
     ] = False,
@@ -141,7 +151,7 @@ def train(
     """
     from cpt_client.cli import train as implementation
 
-    implementation.train(spec, storage, data_root, events, resume, seeds=seeds, as_json=json)
+    implementation.train(spec, storage, data_root, events, resume, grid=grid, seeds=seeds, as_json=json)
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)

@@ -17,6 +17,7 @@ from cpt_client.view.presenter import presenter
 from cpt_client.view.seeds import seeds_view
 from cpt_client.view.status import Status
 from cpt_client.view.summary import summary
+from cpt_core.carbon import WORLD_AVERAGE
 from cpt_core.events import AnyEvent, Finished
 from cpt_core.seeds import Report, SeedRun
 from cpt_core.spec import JobSpec, problems
@@ -29,6 +30,7 @@ def train(
     events: Path | None,
     resume: Path | None,
     *,
+    grid: float | None,
     seeds: str | None,
     as_json: bool,
 ) -> None:
@@ -49,7 +51,7 @@ def train(
         for index, one in enumerate(specs, start=1):
             if len(specs) > 1:
                 out.print(f"seed {one.training.seed}, {index} of {len(specs)}")
-            runs.append(_train(one, out, storage, data_root, events, resume))
+            runs.append(_train(one, out, storage, data_root, events, resume, grid))
             if runs[-1].end.outcome != "succeeded":
                 break
     except (CheckpointError, OSError) as error:
@@ -100,7 +102,13 @@ def _check_options(events: Path | None, resume: Path | None) -> None:
 
 
 def _train(
-    spec: JobSpec, out: Console, storage: Path, data_root: Path, events: Path | None, resume: Path | None
+    spec: JobSpec,
+    out: Console,
+    storage: Path,
+    data_root: Path,
+    events: Path | None,
+    resume: Path | None,
+    grid: float | None,
 ) -> SeedRun:
     from cpt_core.train import local
 
@@ -118,7 +126,15 @@ def _train(
             if isinstance(event, Finished):
                 ends.append(event)
 
-        local.train(spec, storage=storage, data_root=data_root, events=events, resume=resume, on_event=take)
+        local.train(
+            spec,
+            storage=storage,
+            data_root=data_root,
+            events=events,
+            resume=resume,
+            grid_gco2e_per_kwh=WORLD_AVERAGE if grid is None else grid,
+            on_event=take,
+        )
     out.print(summary(run.job, str(storage.absolute())))
     checkpoint = None if run.job.checkpoint is None else run.job.checkpoint.path
     return SeedRun(seed=spec.training.seed, checkpoint=checkpoint, end=ends[0])

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from cpt_client import models
+from cpt_core.carbon import footprint
 from cpt_core.cost import compare
 from cpt_core.events import AnyEvent, Checkpoint, Evaluation, Finished, Started, StepDone
 from cpt_core.spec import JobSpec
@@ -73,8 +74,10 @@ class LocalRun:
         return models.Cost(**asdict(cost))
 
     def _energy(self, event: StepDone, started: Started) -> models.Energy:
-        counter = started.energy.model_dump()
+        counter, grid = started.energy.model_dump(), started.grid_gco2e_per_kwh
+        measured, modelled = (footprint(joules, grid) for joules in (event.energy_joules, event.modelled_joules))
         return models.Energy(
-            measured=models.EnergyFigure(joules=event.energy_joules, **counter),
-            modelled=models.EnergyFigure(joules=event.modelled_joules, source="model"),
+            measured=models.EnergyFigure(joules=event.energy_joules, **asdict(measured), **counter),
+            modelled=models.EnergyFigure(joules=event.modelled_joules, **asdict(modelled), source="model"),
+            grid_gco2e_per_kwh=grid,
         )

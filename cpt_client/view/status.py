@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cpt_client.models import Event, Job
+from cpt_client.models import EnergyFigure, Event, Job
 from cpt_client.view import text
 from cpt_client.view.sparkline import Series, sparkline
 
@@ -201,7 +201,7 @@ def energy_line(job: Job) -> Text:
         return Text("unknown")
     line = Text()
     if energy.modelled.joules is not None:
-        line.append(f"{text.quantity(energy.modelled.joules, 'J')} modelled; ")
+        line.append(f"{_amount(energy.modelled)} modelled; ")
     return line.append_text(measured(job))
 
 
@@ -211,4 +211,14 @@ def measured(job: Job) -> Text:
     if figure is None or figure.joules is None:
         return text.user(f"no counter: {figure.reason if figure and figure.reason else 'the worker did not say why'}")
     scope = f", {figure.scope}" if figure.scope else ""
-    return text.user(f"{text.quantity(figure.joules, 'J')} measured ({figure.source}{scope})")
+    return text.user(f"{_amount(figure)} measured ({figure.source}{scope})")
+
+
+def amount(joules: float | None, kwh: float | None, gco2e: float | None) -> str:
+    """An amount of energy in all the units in which it is known: "5,120 J, 0.001422 kWh, 0.6329 g CO2e"."""
+    units = ((joules, "J"), (kwh, "kWh"), (gco2e, "g CO2e"))
+    return ", ".join(text.quantity(value, unit) for value, unit in units if value is not None)
+
+
+def _amount(figure: EnergyFigure) -> str:
+    return amount(figure.joules, figure.kwh, figure.gco2e)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cpt_client.models import Job, Result
 from cpt_client.view import text
-from cpt_client.view.status import measured, static_name
+from cpt_client.view.status import amount, measured, static_name
 
 
 def summary(job: Job, storage: str | None = None) -> RenderableType:
@@ -46,7 +46,9 @@ def _add_result(table: Table, job: Job, result: Result) -> None:
     for name, total in ((static_name(job), result.gbitops_static), ("fp32", result.gbitops_fp32)):
         saved = text.saving(1 - result.gbitops / total if total else None, name)
         table.add_row("", f"{saved} ({text.quantity(total, 'GBitOPs')})")
-    table.add_row("energy", f"{text.quantity(result.modelled_joules, 'J')} modelled")
+    modelled = amount(result.modelled_joules, result.modelled_kwh, result.modelled_gco2e)
+    grid = "" if result.grid_gco2e_per_kwh is None else f" (at {result.grid_gco2e_per_kwh:g} g CO2e a kWh)"
+    table.add_row("energy", f"{modelled} modelled{grid}")
     table.add_row("", measured(job))
     table.add_row("speed", f"{result.samples_per_second:,.0f} samples/s (median)")
     if result.peak_memory is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from cpt_core import launch
+from cpt_core.carbon import WORLD_AVERAGE
 from cpt_core.checkpoint import CheckpointError, describe, prune
 from cpt_core.events import AnyEvent, Checkpoint, Finished, Log, parse
 from cpt_core.lifecycle import Reason
@@ -31,6 +32,7 @@ def train(
     data_root: Path,
     events: Path | None = None,
     resume: Path | None = None,
+    grid_gco2e_per_kwh: float = WORLD_AVERAGE,
     on_event: Emit = ignore,
 ) -> int:
     """Train a spec to its end with `spec.resources.devices` processes. Call it from the main thread.
@@ -43,6 +45,7 @@ def train(
         data_root: folder below which datasets lie.
         events: file to append the events to, one JSON object a line.
         resume: folder of the checkpoint to continue from, below `storage`.
+        grid_gco2e_per_kwh: grams of CO2-equivalent per kWh of the electricity here, 0 to 2000.
         on_event: called with each event, after it was appended.
 
     Returns:
@@ -72,6 +75,7 @@ def train(
             data_root=data_root.resolve(),
             cache=storage / "cache",
             resume=resume_from,
+            grid_gco2e_per_kwh=grid_gco2e_per_kwh,
         )
         run_file = folder / "run.json"
         run_file.write_text(run.model_dump_json(), encoding="utf-8")

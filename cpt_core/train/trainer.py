@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import platform
-import statistics
-import time
-from array import array
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from cpt_core import cost, energy
+from cpt_core import cost
 from cpt_core.checkpoint.files import folder_of
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
@@ -27,7 +24,7 @@ from cpt_core.quant import quantize_model
 from cpt_core.run import Run
 from cpt_core.seeding import derive
 from cpt_core.spec import AutoPrecision
-from cpt_core.train import memory
+from cpt_core.train.account import Account
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
 from cpt_core.train.errors import DivergedError, SpecError
 from cpt_core.train.evaluation import better, evaluate
@@ -81,12 +78,9 @@ class Trainer:
         if isinstance(precision, AutoPrecision):
             self.range_test = RangeTest(precision, self.model, self.optimizer)
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
-        self.spent = Spent(self.profile, spec.samples_per_step)
-        done = range(self.first_step)
-        self.spent.add_all(map(self.forward_bits.bits, done), map(self.backward_bits.bits, done))
-        self.rates = array("d")
-        kind: Literal["cpu", "cuda"] = "cuda" if ranks.device.type == "cuda" else "cpu"
-        self.meter = energy.open_meter(kind, devices=range(ranks.world_size))
+        spent = Spent(self.profile, spec.samples_per_step)
+        spent.add_all(*(map(bits.bits, range(self.first_step)) for bits in (self.forward_bits, self.backward_bits)))
+        self.account = Account(run, ranks, self.profile, spent)
 
     def train(self) -> Finished:
         """Train to the last step, or until asked to stop, and say how it ended.
@@ -120,7 +114,7 @@ class Trainer:
 
     def step(self, step: int) -> bool:
         """One optimiser step, from top to bottom. Returns whether the ranks agreed to stop after it."""
-        began = time.perf_counter()
+        self.account.begin_step()
         spec, samples = self.spec, self.spec.samples_per_step
         position = self.range_test.begin(step) if self.range_test else step
         lr = learning_rate(spec.lr_schedule, spec.optimizer.lr, position, spec.training.steps)
@@ -145,21 +139,17 @@ class Trainer:
             group["lr"] = lr
         self.optimizer.step()
 
-        self.spent.add(self.precision.forward_bits, self.precision.backward_bits)
-        self.rates.append(samples / (time.perf_counter() - began))
+        widths = self.precision.forward_bits, self.precision.backward_bits
         self.emit(
             StepDone(
                 step=step,
                 epoch=self.task.epoch(position),
-                forward_bits=self.precision.forward_bits,
-                backward_bits=self.precision.backward_bits,
+                forward_bits=widths[0],
+                backward_bits=widths[1],
                 loss=loss_sum / samples,
                 accuracy=correct_sum / samples if self.task.reports_accuracy else None,
                 lr=lr,
-                samples_per_second=self.rates[-1],
-                gbitops=self.spent.gbitops,
-                modelled_joules=self.spent.modelled_joules,
-                energy_joules=self.meter.joules(),
+                **self.account.end_step(*widths),
             )
         )
         if self.range_test and (outcome := self.range_test.end(step, correct_sum / samples)):
@@ -278,7 +268,8 @@ class Trainer:
                 device="cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
                 parameters=sum(parameter.numel() for parameter in self.model.parameters()),
                 macs=self.profile.macs,
-                energy=self.meter.source,
+                energy=self.account.energy_source,
+                grid_gco2e_per_kwh=self.run.grid_gco2e_per_kwh,
                 environment={
                     "python": platform.python_version(),
                     "torch": torch.__version__,
@@ -307,24 +298,8 @@ class Trainer:
 
     def _succeeded(self, message: str, **quality: Any) -> Finished:
         """The end, with what every job's result says, and `quality`, what only some say."""
-        spec, precision, device = self.spec, self.spec.precision, self.ranks.device
-        samples = self.steps * spec.samples_per_step
-        spent = cost.compare(
-            self.spent.gbitops, self.profile.macs, samples, precision.max_bits, precision.max_gradient_bits
-        )
-        result = Result(
-            **quality,
-            bounds=self.range_test.bounds if self.range_test else None,
-            steps=self.steps,
-            samples=samples,
-            gbitops=spent.gbitops,
-            gbitops_static=spent.gbitops_static,
-            gbitops_fp32=spent.gbitops_fp32,
-            modelled_joules=self.spent.modelled_joules,
-            energy_joules=self.meter.joules(),
-            samples_per_second=statistics.median(self.rates) if self.rates else 0.0,
-            peak_memory=max(map(int, self.ranks.gather(torch.tensor(memory.peak(device), device=device)))),
-        )
+        bounds = self.range_test.bounds if self.range_test else None
+        result = Result(**quality, bounds=bounds, steps=self.steps, **self.account.total())
         return Finished(outcome="succeeded", reason=Reason.COMPLETED, message=message, result=result)
 
 

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.agent import service
 from api.db import Database
+from cpt_core.events import EnergySource
 from tests.api.agent import append
 from tests.api.conftest import Claim
 from tests.api.factories import STEPS, checkpoint, ended, run_to_the_end, spec_document, started, step
@@ -51,6 +52,8 @@ def test_a_job_runs_from_claim_to_success(client: TestClient, claim: Claim, job:
     assert running["cost"]["saved_vs_fp32"] > 0.9
     assert running["energy"]["measured"] == {
         "joules": None,
+        "kwh": None,
+        "gco2e": None,
         "source": None,
         "scope": None,
         "reason": "no counter on this machine",
@@ -59,6 +62,23 @@ def test_a_job_runs_from_claim_to_success(client: TestClient, claim: Claim, job:
     done = get(client, job)
     assert (done["state"], done["reason"], done["result"]["accuracy"]) == ("succeeded", "completed", 0.97)
     assert steps_of(client, job) == [(1, index) for index in range(STEPS)]
+
+
+def test_energy_is_shown_in_all_units_measured_and_modelled_apart_by_the_workers_grid(
+    client: TestClient, claim: Claim, job: dict[str, Any]
+) -> None:
+    assignment = claim("a")
+    assert assignment is not None
+    counter = EnergySource(source="rapl", scope="package-0")
+    begun = started().model_copy(update={"energy": counter, "grid_gco2e_per_kwh": 100.0})
+    figures = {"energy_joules": 7.2e6, "modelled_joules": 3.6e6, "step_gbitops": 10.0, "step_modelled_joules": 0.5}
+    append(client, assignment, 1, [begun, step(0).model_copy(update=figures)])
+    energy = get(client, job)["energy"]
+    assert energy["grid_gco2e_per_kwh"] == 100.0
+    for kind, kwh in (("measured", 2.0), ("modelled", 1.0)):
+        assert (energy[kind]["joules"], energy[kind]["kwh"], energy[kind]["gco2e"]) == (kwh * 3.6e6, kwh, kwh * 100)
+    (row,) = client.get(f"/v1/jobs/{job['id']}/metrics").json()["data"]
+    assert (row["step_gbitops"], row["step_modelled_joules"], row["step_energy_joules"]) == (10.0, 0.5, None)
 
 
 def test_a_slot_gets_only_what_fits_it(client: TestClient, claim: Claim) -> None:

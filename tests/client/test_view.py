@@ -108,6 +108,20 @@ def test_measured_energy_names_its_counter() -> None:
     assert "5,120 J measured (nvml, GPU 0)" in flat(Status(job(energy=energy)))
 
 
+def test_energy_is_told_in_joules_kilowatt_hours_and_grams_of_co2e() -> None:
+    energy = {
+        "measured": {"joules": 7.2e6, "kwh": 2.0, "gco2e": 100.0, "source": "nvml", "scope": "GPU 0"},
+        "modelled": {"joules": 3.6e6, "kwh": 1.0, "gco2e": 50.0, "source": "model"},
+        "grid_gco2e_per_kwh": 50.0,
+    }
+    panel = flat(Status(job(energy=energy)))
+    assert "3,600,000 J, 1 kWh, 50 g CO2e modelled" in panel
+    assert "7,200,000 J, 2 kWh, 100 g CO2e measured (nvml, GPU 0)" in panel
+    result = RESULT | {"modelled_kwh": 1.0, "modelled_gco2e": 50.0, "grid_gco2e_per_kwh": 50.0}
+    told = flat(summary(job(state="succeeded", result=result, energy=energy, finished_at=NOW)))
+    assert "20 J, 1 kWh, 50 g CO2e modelled (at 50 g CO2e a kWh)" in told
+
+
 def test_accuracy_says_at_which_bits_it_was_taken() -> None:
     assert "87.5 % training, 91.1 % test at 8 bits (step 240)" in flat(Status(job()))
 
@@ -254,6 +268,9 @@ def test_a_run_without_a_server_is_told_like_a_job() -> None:
     assert run.job.cost is not None
     assert run.job.cost.gbitops_static == pytest.approx(20 * 32 * 12.5e6 * 192 / 1e9)
     assert run.job.cost.gbitops_fp32 == pytest.approx(20 * 32 * 12.5e6 * 3072 / 1e9)
+    assert run.job.energy is not None
+    assert run.job.energy.modelled.kwh == pytest.approx(10 / 3.6e6)
+    assert run.job.energy.measured.kwh is None
     run.take(succeeded("a/20"))
     told = flat(summary(run.job, "/storage"))
     assert "digits succeeded" in told

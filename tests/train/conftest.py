@@ -49,7 +49,7 @@ class Here:
         write_idx_dataset(self.data_root / "small")
         self.storage = str(folder / "storage")
 
-    def run(self, spec, *, name="run", resume=None):
+    def run(self, spec, *, name="run", resume=None, **settings):
         """What the ranks of a run are told."""
         return Run(
             spec=spec,
@@ -58,6 +58,7 @@ class Here:
             checkpoints=name,
             data_root=self.data_root,
             resume=resume,
+            **settings,
         )
 
     def train(self, spec, *, stop=None, **options):

@@ -61,6 +61,9 @@ def test_folders_are_absolute_and_urls_stay(settings, tmp_path):
         ("GRACE_SECONDS", "-1"),
         ("GRACE_SECONDS", "inf"),
         ("SPOOL_LIMIT_BYTES", "1"),
+        ("GRID_GCO2E_PER_KWH", "-1"),
+        ("GRID_GCO2E_PER_KWH", "2001"),
+        ("GRID_GCO2E_PER_KWH", "nan"),
     ],
 )
 def test_senseless_values_are_refused_by_name(settings, name, value):

@@ -25,7 +25,7 @@ def shared_peer():
 
 @pytest.fixture(scope="module")
 def worker(shared_peer, broker, tmp_path_factory):
-    worker = Worker(tmp_path_factory.mktemp("worker"), shared_peer, broker, append_interval=0.05)
+    worker = Worker(tmp_path_factory.mktemp("worker"), shared_peer, broker, append_interval=0.05, grid_gco2e_per_kwh=50)
     until(lambda: " ready." in worker.log)
     yield worker
     worker.destroy()
@@ -87,6 +87,10 @@ def test_every_record_arrives_once_and_in_order(trained):
     assert trained.records[1][0]["type"] == "started"
     assert [record["step"] for record in trained.of("step")] == list(range(200))
     assert trained.records[1][-1] is trained.end
+
+
+def test_energy_is_converted_by_the_grid_that_the_worker_is_set_to(trained):
+    assert trained.of("started")[0]["grid_gco2e_per_kwh"] == trained.end["result"]["grid_gco2e_per_kwh"] == 50
 
 
 def test_a_hundred_doorbells_and_a_lost_reply_to_the_claim_start_one_attempt(trained, shared_peer):
