@@ -58,7 +58,7 @@ def quantize_gradient(
     """
     if bits in FULL_PRECISION:
         return g
-    return gradient(g, levels_tensor(bits, g), noise.drawn(g, generator) if stochastic else None)
+    return gradient(g, levels_tensor(bits, g), noise.drawn_seed(g, generator) if stochastic else None)
 
 
 def weight(w: Tensor, levels: Tensor) -> Tensor:
@@ -76,16 +76,16 @@ def activation(x: Tensor, levels: Tensor, _zero_point: Tensor, _span: Tensor) ->
     return _clip_and_round(x, levels)
 
 
-def gradient(g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
-    """As `quantize_gradient`, with the levels as a 0-d tensor and the noise, U(-1/2, 1/2), given."""
+def gradient(g: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
+    """As `quantize_gradient`, with the levels as a 0-d tensor and the seed of the noise, if any, given."""
     if g.numel() == 0:
         return g
     sample = 1 if g.dim() == 3 else 0
     others = [dim for dim in range(g.dim()) if dim != sample]
     scale = 2 * (g.abs().amax(others, keepdim=True) if others else g.abs()).clamp_min(torch.finfo(g.dtype).tiny)
     codes = (g / scale).add_(0.5).mul_(levels)
-    if rounding is not None:
-        codes.add_(rounding)
+    if seed is not None:
+        codes.add_(noise.uniform(g, seed))
     return codes.round_().clamp_min_(0).clamp_max_(levels).div_(levels).sub_(0.5).mul_(scale)
 
 

@@ -55,8 +55,8 @@ def uniform(like: Tensor, seed: Tensor) -> Tensor:
     return noise if ordered is like else noise.permute(0, 3, 1, 2)
 
 
-def drawn(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """`uniform` noise from a seed drawn from `generator`, by default torch's global one on the CPU."""
+def drawn_seed(like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """A seed for `uniform`, on the device of `like`, from `generator`, by default torch's global one on the CPU."""
     device = generator.device if generator is not None else torch.device("cpu")
     seed = torch.randint(-(2**63), 2**63 - 1, (), generator=generator, device=device, dtype=torch.int64)
-    return uniform(like, seed.to(like.device))
+    return seed.to(like.device)

@@ -20,7 +20,7 @@ class Quantizer:
     activation: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     """(x, levels, zero_point, span) -> a layer's rounded input, differentiable; its minimum and range are 0-d."""
     gradient: Callable[[Tensor, Tensor, Tensor | None], Tensor]
-    """(g, levels, rounding) -> the rounded error at a layer's output; `rounding` is noise of U(-1/2, 1/2), or None."""
+    """(g, levels, seed) -> the rounded error at a layer's output, with `noise.uniform(g, seed)` unless it is None."""
     stochastic_gradient: bool
     """Whether the scheme wants that noise."""
     first_layer: bool

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpt_core.quant import noise
+from cpt_core.quant import native, noise
 from cpt_core.quant.bit_widths import FULL_PRECISION, levels_tensor
 from cpt_core.quant.quantizer import Quantizer
 from cpt_core.quant.straight_through import straight_through
@@ -73,8 +73,7 @@ def quantize_gradient(
     """
     if bits in FULL_PRECISION:
         return g
-    rounding = noise.drawn(g, generator) if stochastic else None
-    return gradient(g, levels_tensor(bits, g), rounding)
+    return gradient(g, levels_tensor(bits, g), noise.drawn_seed(g, generator) if stochastic else None)
 
 
 def weight(w: Tensor, levels: Tensor) -> Tensor:
@@ -87,12 +86,14 @@ def activation(x: Tensor, levels: Tensor, zero_point: Tensor, span: Tensor) -> T
     return straight_through(_affine, x, zero_point, span, levels)
 
 
-def gradient(g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
-    """As `quantize_gradient`, with the levels as a 0-d tensor and the noise given (None: round to nearest)."""
+def gradient(g: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
+    """As `quantize_gradient`, with the levels as a 0-d tensor and the seed of the noise given (None: to nearest)."""
     if g.dim() != 3 or g.numel() == 0:
-        return _affine(g, *tensor_range(g), levels, rounding)
+        return _affine(g, *tensor_range(g), levels, seed)
+    if len(g) == 1 and native.takes(g):
+        return native.round_rows(g, g.shape[1], levels, seed)
     low, high = g.amin((0, 2), keepdim=True), g.amax((0, 2), keepdim=True)
-    return _affine(g, low, high - low, levels, rounding)
+    return _affine(g, low, high - low, levels, seed)
 
 
 @torch.no_grad()
@@ -103,6 +104,8 @@ def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     if x.numel() == 0:
         return x.new_zeros(()), x.new_zeros(())
+    if native.takes(x):
+        return native.tensor_range(x)
     low, high = torch.aminmax(noise.memory_order(x))
     return low, high - low
 
@@ -110,16 +113,20 @@ def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
 def _round_weight(w: Tensor, levels: Tensor) -> Tensor:
     if w.dim() < 2 or w.numel() == 0:
         return _affine(w, *tensor_range(w), levels)
+    if native.takes(w):
+        return native.round_rows(w, len(w), levels)
     low, high = torch.aminmax(w.flatten(1), dim=1)
     per_channel = (-1,) + (1,) * (w.dim() - 1)
     return _affine(w, low.view(per_channel), (high - low).view(per_channel), levels)
 
 
-def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, rounding: Tensor | None = None) -> Tensor:
+def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, seed: Tensor | None = None) -> Tensor:
+    if zero_point.dim() == 0 and native.takes(x):
+        return native.round_affine(x, zero_point, span, levels, seed)
     scale = (span / levels).clamp_min_(MIN_SCALE)
     q = (x - zero_point).div_(scale)
-    if rounding is not None:
-        q.add_(rounding)
+    if seed is not None:
+        q.add_(noise.uniform(x, seed))
     # Two clamps with one bound each: one clamp with a tensor bound is slower than both.
     return q.clamp_min_(0).clamp_max_(levels).round_().mul_(scale).add_(zero_point)
 

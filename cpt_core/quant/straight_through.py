@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cpt_core.quant import noise
-
 
 def straight_through(rounding: Callable[..., Tensor], x: Tensor, *args: Tensor) -> Tensor:
     """`rounding(x, *args)` on the way forward; the gradient of `x` passes as if nothing had happened."""
@@ -20,7 +18,7 @@ def straight_through(rounding: Callable[..., Tensor], x: Tensor, *args: Tensor) 
 def round_gradient(
     rounding: Callable[[Tensor, Tensor, Tensor | None], Tensor], y: Tensor, levels: Tensor, seed: Tensor | None
 ) -> Tensor:
-    """`y` on the way forward; its gradient g becomes `rounding(g, levels, noise)`, with noise from `seed` if given."""
+    """`y` on the way forward; its gradient g becomes `rounding(g, levels, seed)`."""
     result: Tensor = _RoundGradient.apply(rounding, y, levels, seed)
     return result
 
@@ -48,5 +46,4 @@ class _RoundGradient(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = grad_outputs
         levels, seed = ctx.saved_tensors
-        rounding = None if seed is None else noise.uniform(g, seed)
-        return None, ctx.rounding(g, levels, rounding), None, None
+        return None, ctx.rounding(g, levels, seed), None, None

@@ -58,7 +58,7 @@ def quantize_gradient(
     """
     if bits in FULL_PRECISION:
         return g
-    return gradient(g, levels_tensor(bits, g), noise.drawn(g, generator) if stochastic else None)
+    return gradient(g, levels_tensor(bits, g), noise.drawn_seed(g, generator) if stochastic else None)
 
 
 def weight(w: Tensor, levels: Tensor) -> Tensor:
@@ -71,12 +71,12 @@ def activation(x: Tensor, levels: Tensor, _zero_point: Tensor, _span: Tensor) ->
     return straight_through(_direct, x, levels)
 
 
-def gradient(g: Tensor, levels: Tensor, rounding: Tensor | None) -> Tensor:
-    """As `quantize_gradient`, with the levels as a 0-d tensor and the noise, if any, given."""
+def gradient(g: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
+    """As `quantize_gradient`, with the levels as a 0-d tensor and the seed of the noise, if any, given."""
     if g.numel() == 0:
         return g
     scale = g.abs().amax().clamp_min(torch.finfo(g.dtype).tiny).log2().round_().exp2()
-    return _direct_clipped(g / scale, levels, rounding).mul_(scale)
+    return _direct_clipped(g / scale, levels, None if seed is None else noise.uniform(g, seed)).mul_(scale)
 
 
 def _direct(x: Tensor, levels: Tensor) -> Tensor:

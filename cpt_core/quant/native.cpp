@@ -1,0 +1,169 @@
+// The SBM quantiser's two passes over the float32 elements of a tensor in the order of memory: range and rounding.
+//
+// Equal to sbm.py and noise.py bit for bit: the same operations in the same order, compiled without contraction. These
+// are plain C functions, called through ctypes, so that building them needs neither torch nor Python's headers.
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+// Compiled for three instruction sets, of which the loader takes the best that the machine has.
+#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTORISED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTORISED __attribute__((noinline))
+#endif
+#define INLINED inline __attribute__((always_inline))
+
+namespace {
+
+// Elements that a thread takes at a time: 256 KiB, which stay in the caches of one core.
+constexpr int64_t CHUNK = 1 << 16;
+// As many running minima and maxima as fill the vector registers: one alone would wait for itself.
+constexpr int LANES = 32;
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+constexpr float MIN_SCALE = 1e-8F;
+// Adding and subtracting 1.5 x 2^23 rounds numbers below 2^22 to an integer, half to even.
+constexpr float ROUNDER = 12582912.0F;
+
+struct Range {
+    float low = INFINITE;
+    float high = -INFINITE;
+    bool nan = false;
+
+    float minimum() const { return nan ? std::numeric_limits<float>::quiet_NaN() : low; }
+    float span() const { return nan ? std::numeric_limits<float>::quiet_NaN() : high - low; }
+};
+
+Range wider(Range a, Range b) { return {std::min(a.low, b.low), std::max(a.high, b.high), a.nan || b.nan}; }
+
+struct Grid {
+    float zero_point;
+    float scale;
+    float levels;
+
+    Grid(float low, float span, int32_t steps) : zero_point(low), levels(static_cast<float>(steps)) {
+        scale = span / levels;
+        scale = scale < MIN_SCALE ? MIN_SCALE : scale;
+    }
+};
+
+struct Noise {
+    bool wanted;
+    uint32_t key_low;
+    uint32_t key_high;
+
+    explicit Noise(const int64_t* seed)
+        : wanted(seed != nullptr),
+          key_low(seed ? static_cast<uint32_t>(*seed) : 0),
+          key_high(seed ? static_cast<uint32_t>(*seed >> 32) : 0) {}
+};
+
+VECTORISED Range range(const float* x, int32_t n) {
+    float low[LANES], high[LANES];
+    int32_t nan[LANES] = {};
+    std::fill(low, low + LANES, INFINITE);
+    std::fill(high, high + LANES, -INFINITE);
+    int32_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; ++j) {
+            const float value = x[i + j];
+            low[j] = value < low[j] ? value : low[j];
+            high[j] = value > high[j] ? value : high[j];
+            nan[j] |= value != value;
+        }
+    for (int j = 0; i < n; ++i, ++j) {
+        low[j] = x[i] < low[j] ? x[i] : low[j];
+        high[j] = x[i] > high[j] ? x[i] : high[j];
+        nan[j] |= x[i] != x[i];
+    }
+    Range seen;
+    for (int j = 0; j < LANES; ++j) seen = wider(seen, {low[j], high[j], nan[j] != 0});
+    return seen;
+}
+
+// The shifts of noise.py are arithmetic.
+INLINED uint32_t shifted(uint32_t x, int by) { return static_cast<uint32_t>(static_cast<int32_t>(x) >> by); }
+
+INLINED float uniform(uint32_t index, uint32_t key_low, uint32_t key_high) {
+    uint32_t x = (index + key_low) * 0x7FEB352DU;
+    x = (x ^ shifted(x, 15) ^ key_high) * 0x846CA68BU;
+    x = (x ^ shifted(x, 13)) * 0x9E3779B1U;
+    return static_cast<float>(static_cast<int32_t>(x)) * 0x1p-32F;
+}
+
+// NaN fails both comparisons and stays.
+INLINED float on_grid(float code, float zero_point, float scale, float levels) {
+    code = code < 0.0F ? 0.0F : code;
+    code = code > levels ? levels : code;
+    return ((code + ROUNDER) - ROUNDER) * scale + zero_point;
+}
+
+VECTORISED void nearest(const float* __restrict x, float* __restrict y, int32_t n, Grid grid) {
+    const float zero_point = grid.zero_point, scale = grid.scale, levels = grid.levels;
+    for (int32_t i = 0; i < n; ++i) y[i] = on_grid((x[i] - zero_point) / scale, zero_point, scale, levels);
+}
+
+VECTORISED void stochastic(const float* __restrict x, float* __restrict y, int32_t n, Grid grid, uint32_t first,
+                           uint32_t key_low, uint32_t key_high) {
+    const float zero_point = grid.zero_point, scale = grid.scale, levels = grid.levels;
+    for (int32_t i = 0; i < n; ++i) {
+        const float noise = uniform(first + static_cast<uint32_t>(i), key_low, key_high);
+        y[i] = on_grid((x[i] - zero_point) / scale + noise, zero_point, scale, levels);
+    }
+}
+
+// Calls `work(begin, size)` for the chunks of n elements.
+template <typename Work>
+INLINED void each_chunk(int64_t n, Work work) {
+    for (int64_t begin = 0; begin < n; begin += CHUNK) work(begin, static_cast<int32_t>(std::min(CHUNK, n - begin)));
+}
+
+// Elements first, first + 1, … of a tensor, which begins at x.
+void round_part(const float* x, float* y, int64_t first, int32_t n, Grid grid, Noise noise) {
+    if (noise.wanted)
+        stochastic(x + first, y + first, n, grid, static_cast<uint32_t>(first), noise.key_low, noise.key_high);
+    else
+        nearest(x + first, y + first, n, grid);
+}
+
+}  // namespace
+
+extern "C" {
+
+// Minimum of the n elements of x, and maximum - minimum; NaN if there is a NaN.
+void cpt_range(const float* x, int64_t n, float* low, float* span) {
+    Range seen;
+#pragma omp declare reduction(wider : Range : omp_out = wider(omp_out, omp_in)) initializer(omp_priv = Range())
+#pragma omp parallel for reduction(wider : seen) if (n > CHUNK)
+    for (int64_t begin = 0; begin < n; begin += CHUNK)
+        seen = wider(seen, range(x + begin, static_cast<int32_t>(std::min(CHUNK, n - begin))));
+    *low = seen.minimum();
+    *span = seen.span();
+}
+
+// x rounded to the grid of `levels` steps from `low` to `low` + `span`, into y; stochastically if there is a seed.
+void cpt_round(const float* x, float* y, int64_t n, const float* low, const float* span, const int32_t* levels,
+               const int64_t* seed) {
+    const Grid grid(*low, *span, *levels);
+    const Noise noise(seed);
+#pragma omp parallel for if (n > CHUNK)
+    for (int64_t begin = 0; begin < n; begin += CHUNK)
+        round_part(x, y, begin, static_cast<int32_t>(std::min(CHUNK, n - begin)), grid, noise);
+}
+
+// As cpt_round, each of the rows of x, `columns` long, on its own range.
+void cpt_round_rows(const float* x, float* y, int64_t rows, int64_t columns, const int32_t* levels,
+                    const int64_t* seed) {
+    const Noise noise(seed);
+#pragma omp parallel for if (rows * columns > CHUNK)
+    for (int64_t row = 0; row < rows; ++row) {
+        const int64_t first = row * columns;
+        Range seen;
+        each_chunk(columns, [&](int64_t at, int32_t size) { seen = wider(seen, range(x + first + at, size)); });
+        const Grid grid(seen.minimum(), seen.span(), *levels);
+        each_chunk(columns, [&](int64_t at, int32_t size) { round_part(x, y, first + at, size, grid, noise); });
+    }
+}
+
+}
