@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -22,6 +24,9 @@ from cpt_core.events import AnyEvent, Finished
 from cpt_core.seeds import Report, SeedRun
 from cpt_core.spec import JobSpec, problems
 
+EXIT_CODES = {"succeeded": exits.OK, "preempted": exits.INTERRUPTED}
+"""By the outcome of a run; any other is a failure."""
+
 
 def train(
     path: Path,
@@ -40,22 +45,28 @@ def train(
     """
     require("train", "torch", "fsspec", "safetensors")
     from cpt_core.checkpoint import CheckpointError
+    from cpt_core.train import local
 
     spec = read_spec(path)
     specs = [spec] if seeds is None else [_with_seed(spec, seed) for seed in _read_seeds(seeds)]
     if len(specs) > 1:
         _check_options(events, resume)
-    out, failure = console(stderr=as_json), ""
-    runs: list[SeedRun] = []
+    factor = WORLD_AVERAGE if grid is None else grid
+    start = partial(local.train, storage=storage, data_root=data_root, resume=resume, grid_gco2e_per_kwh=factor)
+    out = console(stderr=as_json)
+    runs, code, failure = list[SeedRun](), exits.OK, ""
     try:
         for index, one in enumerate(specs, start=1):
             if len(specs) > 1:
                 out.print(f"seed {one.training.seed}, {index} of {len(specs)}")
-            runs.append(_train(one, out, storage, data_root, events, resume, grid))
-            if runs[-1].end.outcome != "succeeded":
+            runs.append(_train(one, start, events, out, storage))
+            code = EXIT_CODES.get(runs[-1].end.outcome, exits.FAILED)
+            if code != exits.OK:
                 break
+    except KeyboardInterrupt:  # between two runs; within one it ends that
+        code = exits.INTERRUPTED
     except (CheckpointError, OSError) as error:
-        failure = str(error)
+        code, failure = exits.USAGE, str(error)
     report = Report.of(spec.name, runs, not_started=[one.training.seed for one in specs[len(runs) :]])
     if as_json:
         print_json(report)
@@ -63,8 +74,8 @@ def train(
         out.print(seeds_view(report))
     _tell_how_to_go_on(path, storage, report, seeded=seeds is not None)
     if failure:
-        exits.fail(failure, code=exits.USAGE)
-    raise typer.Exit({"succeeded": exits.OK, "preempted": exits.INTERRUPTED}.get(runs[-1].end.outcome, exits.FAILED))
+        exits.fail(failure, code=code)
+    raise typer.Exit(code)
 
 
 def _read_seeds(given: str) -> list[int]:
@@ -101,17 +112,7 @@ def _check_options(events: Path | None, resume: Path | None) -> None:
         )
 
 
-def _train(
-    spec: JobSpec,
-    out: Console,
-    storage: Path,
-    data_root: Path,
-    events: Path | None,
-    resume: Path | None,
-    grid: float | None,
-) -> SeedRun:
-    from cpt_core.train import local
-
+def _train(spec: JobSpec, start: Callable[..., int], events: Path | None, out: Console, storage: Path) -> SeedRun:
     if events is not None:
         events = events.with_name(events.name.replace("{seed}", str(spec.training.seed)))
     run, ends = LocalRun(spec), list[Finished]()
@@ -126,15 +127,7 @@ def _train(
             if isinstance(event, Finished):
                 ends.append(event)
 
-        local.train(
-            spec,
-            storage=storage,
-            data_root=data_root,
-            events=events,
-            resume=resume,
-            grid_gco2e_per_kwh=WORLD_AVERAGE if grid is None else grid,
-            on_event=take,
-        )
+        start(spec, events=events, on_event=take)
     out.print(summary(run.job, str(storage.absolute())))
     checkpoint = None if run.job.checkpoint is None else run.job.checkpoint.path
     return SeedRun(seed=spec.training.seed, checkpoint=checkpoint, end=ends[0])
