@@ -18,7 +18,15 @@ from cpt_core.spec.dataset import (
     TextDatasetSpec,
 )
 from cpt_core.spec.job import JobSpec
-from cpt_core.spec.model import CifarResNet, ImageNetResNet, LanguageModelSpec, LstmLM, MobileNetV2, TransformerLM
+from cpt_core.spec.model import (
+    CifarResNet,
+    ExternalModel,
+    ImageNetResNet,
+    LanguageModelSpec,
+    LstmLM,
+    MobileNetV2,
+    TransformerLM,
+)
 from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec
 from cpt_core.spec.precision import AutoPrecision
 from cpt_core.spec.reading import load, problem, problems
@@ -31,6 +39,7 @@ __all__ = [
     "ConstantLr",
     "DatasetSpec",
     "DigitsDataset",
+    "ExternalModel",
     "FileDataset",
     "FolderDataset",
     "IdxDataset",

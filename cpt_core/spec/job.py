@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from cpt_core.spec.base import Bits, Name, SpecModel, field_error
 from cpt_core.spec.dataset import DatasetSpec, TextDatasetSpec
-from cpt_core.spec.model import LanguageModelSpec, ModelSpec
+from cpt_core.spec.model import IMAGE_SOURCES, ExternalModel, LanguageModelSpec, ModelSpec
 from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd
 from cpt_core.spec.precision import AutoPrecision, PrecisionSpec
 
@@ -126,6 +126,8 @@ class JobSpec(SpecModel):
 
     def _check_model_fits_the_data(self) -> None:
         for_text = isinstance(self.model, LanguageModelSpec)
+        if isinstance(self.model, ExternalModel) and self.model.source not in IMAGE_SOURCES:
+            return  # what it takes only the worker knows
         if for_text != isinstance(self.dataset, TextDatasetSpec):
             takes, use = ("text", "text, ptb or wikitext103") if for_text else ("images", "a dataset of images")
             raise field_error("/dataset/name", f"{self.model.name} takes {takes}: use {use}, or another model")

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from cpt_core.spec.base import SpecModel, field_error
 
@@ -73,4 +84,65 @@ class TransformerLM(SpecModel):
 
 LanguageModelSpec = LstmLM | TransformerLM
 
-ModelSpec = Annotated[CifarResNet | MobileNetV2 | ImageNetResNet | LanguageModelSpec, Field(discriminator="name")]
+
+IMAGE_SOURCES = ("timm", "torchvision")
+"""Sources of external models that take images alone."""
+
+
+def _one_error(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """One error for a union without a tag, instead of one for each of its members."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        raise PydanticCustomError(
+            "model_option",
+            "must be null, true, false, a number below 10^12, a string of up to 200 characters, or a list of up to "
+            "256 of these",
+        ) from error
+
+
+OptionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+_Whole = Annotated[int, Field(gt=-(10**12), lt=10**12)]
+_Fraction = Annotated[float, Field(gt=-1e12, lt=1e12)]
+_Scalar = bool | _Whole | _Fraction | Annotated[str, StringConstraints(max_length=200)] | None
+OptionValue = Annotated[_Scalar | Annotated[list[_Scalar], Field(max_length=256)], WrapValidator(_one_error)]
+
+
+class ExternalModel(SpecModel):
+    """A model from a library, or one's own, by SOURCE/ARCHITECTURE; its weights are fresh, nothing is downloaded.
+
+    Sources are `torchvision`, `timm` and `transformers`, and the names of entry points installed on the worker. Only
+    the worker knows what it has, so a name or an option that it does not know ends the job with `spec_error`.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}/[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+    """Such as `torchvision/mobilenet_v3_small`, `timm/resnet10t`, `transformers/gpt2`, `acme/tiny_net`."""
+    options: Annotated[dict[OptionName, OptionValue], Field(max_length=64)] = {}
+    """Keyword arguments of the architecture: what is not given is as in the library, fit to the dataset."""
+
+    @field_validator("options")
+    @classmethod
+    def _outputs_are_the_datasets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "num_classes" in value:
+            raise PydanticCustomError("model_option", "num_classes is the dataset's: leave it out")
+        return value
+
+    @property
+    def source(self) -> str:
+        """What stands before the slash."""
+        return self.name.partition("/")[0]
+
+
+BuiltInModelSpec = Annotated[
+    CifarResNet | MobileNetV2 | ImageNetResNet | LstmLM | TransformerLM, Field(discriminator="name")
+]
+
+
+def _kind(model: Any) -> str:
+    name = model.get("name") if isinstance(model, dict) else getattr(model, "name", None)
+    return "external" if isinstance(name, str) and "/" in name else "built-in"
+
+
+ModelSpec = Annotated[
+    Annotated[BuiltInModelSpec, Tag("built-in")] | Annotated[ExternalModel, Tag("external")], Discriminator(_kind)
+]

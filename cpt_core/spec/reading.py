@@ -19,6 +19,7 @@ def problems(error: ValidationError) -> list[dict[str, str]]:
 # Tagged unions: pydantic puts the chosen member's tag into `loc` between the field and the member's own field, and
 # blames the field where the tag itself is wrong.
 _TAGS = {"model": "name", "dataset": "name", "precision": "schedule", "optimizer": "name", "lr_schedule": "name"}
+_BUILT_IN_MODEL = ["model", "built-in"]  # a tag before the one of the name
 _GRADIENT_BITS = ("precision", "gradient_bits")  # its tag is "constant" or "cycling", by the kind of value
 
 
@@ -27,6 +28,10 @@ def problem(loc: tuple[int | str, ...], code: str, message: str, ctx: dict[str, 
     if "pointer" in ctx:
         return {"pointer": str(ctx["pointer"]), "code": code, "message": message}
     parts = list(loc)
+    if parts[:2] == _BUILT_IN_MODEL:
+        del parts[1]
+    if parts[-1:] == ["[key]"]:
+        del parts[-1]
     tag = _TAGS.get(str(parts[0])) if parts else None
     if tag and code.startswith("union_tag"):
         parts.append(tag)

@@ -30,6 +30,23 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "model without a name": ({"model": {}}, "/model/name"),
     "unknown field of a model": ({"model": {"name": "resnet18", "depth": 3}}, "/model/depth"),
     "model by path": ({"model": {"name": "../../etc/passwd"}}, "/model/name"),
+    "external model with another field": ({"model": {"name": "timm/resnet10t", "depth": 3}}, "/model/depth"),
+    "external model by path": ({"model": {"name": "timm/../resnet10t"}}, "/model/name"),
+    "external model from a hub": ({"model": {"name": "timm/hf-hub:someone/net"}}, "/model/name"),
+    "model option that is a mapping": ({"model": {"name": "acme/net", "options": {"a": {}}}}, "/model/options/a"),
+    "model option of lists in lists": ({"model": {"name": "acme/net", "options": {"a": [[1]]}}}, "/model/options/a"),
+    "model option that is huge": ({"model": {"name": "acme/net", "options": {"a": 10**30}}}, "/model/options/a"),
+    "model option that is long": ({"model": {"name": "acme/net", "options": {"a": "x" * 201}}}, "/model/options/a"),
+    "model option that is private": ({"model": {"name": "acme/net", "options": {"_a": 1}}}, "/model/options/_a"),
+    "model option of the dataset": ({"model": {"name": "acme/net", "options": {"num_classes": 3}}}, "/model/options"),
+    "too many model options": (
+        {"model": {"name": "acme/net", "options": {f"o{i}": i for i in range(65)}}},
+        "/model/options",
+    ),
+    "library of image models on text": (
+        {"model": {"name": "timm/resnet10t"}, "dataset": {"name": "text", "path": "book.txt"}},
+        "/dataset/name",
+    ),
     "unknown dataset": ({"dataset": {"name": "imagenet-22k"}}, "/dataset/name"),
     "dataset without a name": ({"dataset": {}}, "/dataset/name"),
     "dataset without its path": ({"dataset": {"name": "cifar10"}}, "/dataset/path"),
@@ -138,6 +155,18 @@ def test_bad_specs_are_refused_by_field_and_nothing_is_stored(client: TestClient
             assert pointer in pointers(answer), (name, answer.text)
             assert answer.headers["Content-Type"] == "application/problem+json"
     assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_misspelt_built_in_model_is_refused_with_the_names_there_are(client: TestClient) -> None:
+    answer = client.post("/v1/jobs", json=spec_document(model={"name": "resnet39"}))
+    assert "resnet38" in answer.json()["errors"][0]["message"]
+
+
+def test_an_external_model_is_accepted_by_its_form_alone(client: TestClient) -> None:
+    model = {"name": "acme/tiny_net", "options": {"width": 8, "act": "relu", "depths": [1, 2], "bias": False}}
+    answer = client.post("/v1/jobs", json=spec_document(model=model))
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["spec"]["model"] == model
 
 
 RAW = {
