@@ -26,10 +26,12 @@ def main() -> int:
     # Imported here: importing torch takes seconds, and OpenMP reads its settings then.
     import torch
 
+    from cpt_core.train import memory
     from cpt_core.train.attempt import StopRequest, attempt
     from cpt_core.train.ranks import threads_per_rank
     from cpt_core.train.recorder import Recorder, ignore
 
+    memory.keep_freed_memory()
     torch.set_num_threads(run.threads or threads_per_rank())
     emit = Recorder(run.events) if os.environ.get("RANK", "0") == "0" else ignore
     return attempt(run, emit, StopRequest())
