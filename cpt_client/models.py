@@ -56,6 +56,8 @@ class Evaluation(Resource):
     """Steps completed when it was taken."""
     bits: int
     """Bit width at which it was taken."""
+    averaged: bool = False
+    """Whether it is of averaged weights, not of the last ones."""
     loss: float
     """Mean loss."""
     accuracy: float | None = None

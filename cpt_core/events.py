@@ -128,6 +128,8 @@ class Evaluation(Event):
     """The split."""
     samples: Count
     """Images, or words of a text, evaluated."""
+    averaged: bool = False
+    """Whether it is of averaged weights (training.averaging), not of the last ones."""
     loss: Real
     """Mean loss."""
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -196,6 +198,8 @@ class Best(BaseModel):
     """Steps completed."""
     bits: Annotated[int, Field(ge=2, le=32)]
     """Bit width at which it was taken."""
+    averaged: bool = False
+    """Whether it is of averaged weights."""
     loss: Real
     """Mean loss."""
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -212,15 +216,17 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Top-1 accuracy on the test split, last weights; null for language models."""
+    """Top-1 accuracy on the test split, of the last weights or their average; null for language models."""
     top5_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Top-5 accuracy, last weights; null for language models and for fewer than 6 classes."""
+    """Top-5 accuracy; null for language models and for fewer than 6 classes."""
     perplexity: Positive | None = None
     """exp(loss); null for classifiers, and where no float holds it."""
     loss: Real | None = None
     """Mean loss on the test split; null for a range test."""
     bits: Annotated[int, Field(ge=2, le=32)] | None = None
     """Bit width at which accuracy and loss were taken; null for a range test."""
+    averaged: bool = False
+    """Whether they are of averaged weights, which `averaged.safetensors` of the final checkpoint has."""
     bounds: Bounds | None = None
     """What the precision range test found; null where the spec has none."""
     steps: Step

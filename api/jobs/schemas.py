@@ -76,6 +76,8 @@ class EvaluationView(Resource):
     """Steps completed."""
     bits: int
     """Bit width at which it was taken."""
+    averaged: bool
+    """Whether it is of averaged weights, not of the last ones."""
     accuracy: float | None
     """Top-1 accuracy; null for language models."""
     top5_accuracy: float | None

@@ -65,7 +65,9 @@ def notable(event: Event) -> Text | None:
         case "evaluation":
             evaluation = Evaluation.model_validate(fields)
             named = "accuracy " if evaluation.accuracy is not None else ""
-            return Text(f"{named}{text.quality(evaluation)} at {text.bits(evaluation.bits)}, step {evaluation.step:,}")
+            of = ", averaged weights" if evaluation.averaged else ""
+            at = f"at {text.bits(evaluation.bits)}{of}, step {evaluation.step:,}"
+            return Text(f"{named}{text.quality(evaluation)} {at}")
         case "range_test":
             bounds = fields.get("bounds")
             found = "{min_bits} to {max_bits} bits".format(**bounds) if bounds else "no bit width learns"

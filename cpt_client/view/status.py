@@ -177,7 +177,8 @@ class Status:
             parts.append(f"{text.percent(self._step['accuracy'])} training")
         evaluation = self.job.evaluation
         if evaluation is not None:
-            parts.append(f"{text.quality(evaluation)} test at {text.bits(evaluation.bits)} (step {evaluation.step:,})")
+            of = "test of averaged weights" if evaluation.averaged else "test"
+            parts.append(f"{text.quality(evaluation)} {of} at {text.bits(evaluation.bits)} (step {evaluation.step:,})")
         return ", ".join(parts)
 
 

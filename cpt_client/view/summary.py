@@ -57,7 +57,7 @@ def _add_result(table: Table, job: Job, result: Result) -> None:
 
 def _add_quality(table: Table, job: Job, result: Result, loss: float, bits: int) -> None:
     samples = f" ({job.evaluation.samples:,} test samples)" if job.evaluation and job.evaluation.samples else ""
-    at = f"at {text.bits(bits)}{samples}"
+    at = f"at {text.bits(bits)}{', averaged weights' if result.averaged else ''}{samples}"
     if result.accuracy is not None:
         table.add_row("accuracy", f"{text.percent(result.accuracy)} {at}")
     if result.top5_accuracy is not None:

@@ -2,6 +2,8 @@
 
     step-00000123/
         model.safetensors       parameters, and the buffers of rank 0: the export, and the model that was evaluated
+        averaged.safetensors    only with training.averaging, once begun: the averaged parameters, and, where they were
+                                just evaluated as at the end of a run, the buffers that go with them: then the export
         optimizer.safetensors   the optimiser's tensors, "<parameter>/<name>"
         rank-0001.safetensors   the buffers of rank 1 (batch norm statistics, running ranges), and so on for each rank
         manifest.json           a `Manifest`; written last

@@ -18,6 +18,7 @@ Tensors = dict[str, Tensor]
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 CARRIED = "carried.safetensors"
+AVERAGED = "averaged.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,13 @@ class State:
     """The rank's own buffers; empty for rank 0, whose are in `model`."""
     carried: Tensors
     """What the rank carries from step to step besides, such as the state of an LSTM; often empty."""
+    averaged: Tensors
+    """The averaged weights, and after an evaluation of them rank 0's buffers that go with them; often empty."""
+
+    @property
+    def exported(self) -> Tensors:
+        """The model that was evaluated: parameters and buffers, averaged if all are here, else those of `model`."""
+        return self.averaged if self.averaged.keys() == self.model.keys() else self.model
 
 
 def save(
@@ -45,6 +53,7 @@ def save(
     optimizer: Tensors,
     ranks: list[Tensors],
     carried: Tensors | None = None,
+    averaged: Tensors | None = None,
     best: events.Best | None = None,
     range_test: Progress | None = None,
 ) -> events.Checkpoint:
@@ -59,6 +68,7 @@ def save(
         optimizer: the optimiser's tensors.
         ranks: the buffers of rank 1, 2, ….
         carried: what the ranks carry from step to step besides, one rank after the other in the first dimension.
+        averaged: the averaged weights, perhaps with their buffers.
         best: the best evaluation until then.
         range_test: the precision range test until then.
 
@@ -69,6 +79,8 @@ def save(
     files |= {_rank_file(rank): _to_bytes(buffers) for rank, buffers in enumerate(ranks, start=1)}
     if carried:
         files[CARRIED] = _to_bytes(carried)
+    if averaged:
+        files[AVERAGED] = _to_bytes(averaged)
     world_size = len(ranks) + 1
     return publish(
         storage, folder, step=step, world_size=world_size, spec=spec, files=files, best=best, range_test=range_test
@@ -83,16 +95,19 @@ def load(storage: str, checkpoint: events.Checkpoint, *, rank: int = 0) -> State
     """
     manifest, files = read(storage, checkpoint)
     wanted = [MODEL, OPTIMIZER, *(_rank_file(other) for other in range(1, manifest.world_size))]
-    if sorted(set(files) - {CARRIED}) != sorted(wanted):
+    if sorted(set(files) - {CARRIED, AVERAGED}) != sorted(wanted):
         raise CheckpointError(f"The manifest in {checkpoint.path} does not list {', '.join(wanted)}. {REMEDY}")
     try:
-        carried = safetensors.torch.load(files[CARRIED]) if CARRIED in files else {}
+        carried, averaged = (
+            safetensors.torch.load(files[name]) if name in files else {} for name in (CARRIED, AVERAGED)
+        )
         return State(
             manifest,
             model=safetensors.torch.load(files[MODEL]),
             optimizer=safetensors.torch.load(files[OPTIMIZER]),
             buffers=safetensors.torch.load(files[_rank_file(rank)]) if 0 < rank < manifest.world_size else {},
             carried={name: tensor[rank] for name, tensor in carried.items() if rank < len(tensor)},
+            averaged=averaged,
         )
     except SafetensorError as error:
         raise CheckpointError(f"{checkpoint.path} holds a file that is no safetensors ({error}). {REMEDY}") from error

@@ -137,7 +137,7 @@ def make_probe(
     model.to(memory_format=torch.channels_last)  # as in training, so that the loss is the same to the last bit
     precision = quantize_model(model, quantizer=spec.precision.quantizer, backend=spec.precision.backend)
     try:
-        model.load_state_dict(state.model)
+        model.load_state_dict(state.exported)
     except RuntimeError as error:
         raise LandscapeError(
             f"The weights of {spec.name!r} fit no {spec.model.name} of this version: {error}"

@@ -27,7 +27,7 @@ from cpt_core.spec.model import (
     MobileNetV2,
     TransformerLM,
 )
-from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec
+from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec, WeightAveraging
 from cpt_core.spec.precision import AutoPrecision
 from cpt_core.spec.reading import load, problem, problems
 
@@ -57,6 +57,7 @@ __all__ = [
     "PreparedText",
     "TextDatasetSpec",
     "TransformerLM",
+    "WeightAveraging",
     "load",
     "problem",
     "problems",

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from cpt_core.spec.base import Bits, Name, SpecModel, field_error
 from cpt_core.spec.dataset import DatasetSpec, TextDatasetSpec
 from cpt_core.spec.model import IMAGE_SOURCES, ExternalModel, LanguageModelSpec, ModelSpec
-from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd
+from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd, WeightAveraging
 from cpt_core.spec.precision import AutoPrecision, PrecisionSpec
 
 
@@ -24,6 +24,8 @@ class TrainingSpec(SpecModel):
     """Parts in which a device takes its share of a batch, one forward and backward pass each, to need less memory."""
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Longest gradient, as the L2 norm over all parameters; a longer one is scaled down. Null: no clipping."""
+    averaging: WeightAveraging | None = None
+    """Average weights over the last part of training; null: the last weights are the result."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     """Seed of initial weights, data order, augmentation and stochastic rounding."""
 
@@ -123,6 +125,19 @@ class JobSpec(SpecModel):
             )
         if self.lr_schedule.warmup_steps > steps:
             raise field_error("/lr_schedule/warmup_steps", f"must not be above training.steps ({steps})")
+        self._check_averaging()
+
+    def _check_averaging(self) -> None:
+        steps, precision, averaging = self.training.steps, self.precision, self.training.averaging
+        if averaging is None:
+            return
+        pointer = "/training/averaging/from_step"
+        if averaging.from_step > steps:
+            raise field_error(pointer, f"must not be above training.steps ({steps}), or nothing is averaged")
+        if isinstance(precision, AutoPrecision) and averaging.from_step < precision.test_steps:
+            raise field_error(
+                pointer, f"must not be below {precision.test_steps}, where the range test throws its weights away"
+            )
 
     def _check_model_fits_the_data(self) -> None:
         for_text = isinstance(self.model, LanguageModelSpec)

@@ -93,3 +93,16 @@ class CosineLr(LrScheduleBase):
 
 
 LrScheduleSpec = Annotated[ConstantLr | MultiStepLr | CosineLr, Field(discriminator="name")]
+
+
+class WeightAveraging(SpecModel):
+    """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights is what is evaluated.
+
+    Once begun, evaluations and the result are of averaged weights, with batch norm statistics and activation ranges of
+    their own. Training itself goes on as without it.
+    """
+
+    from_step: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Steps completed when the first weights are taken."""
+    every_steps: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Steps from there to the next ones, and so on; with CPT best a whole cycle, so that all are of equal precision."""

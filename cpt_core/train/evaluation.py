@@ -17,13 +17,20 @@ from cpt_core.train.tasks import Task
 
 @torch.no_grad()
 def evaluate(
-    task: Task, model: nn.Module, precision: PrecisionState, ranks: Ranks, *, step: int, bits: int
+    task: Task,
+    model: nn.Module,
+    precision: PrecisionState,
+    ranks: Ranks,
+    *,
+    step: int,
+    bits: int,
+    averaged: bool = False,
 ) -> Evaluation:
     """Evaluate on every test sample once, shared among the ranks, at `bits` bits.
 
     Every rank uses rank 0's batch norm statistics and running ranges, so the figures are those of the weights that a
     checkpoint exports, whatever the number of ranks. Nothing that training depends on is changed but the bit widths,
-    which each step sets anew.
+    which each step sets anew. `averaged` tells whether the model has averaged weights now.
 
     Raises:
         DivergedError: the loss is not finite.
@@ -41,7 +48,8 @@ def evaluate(
             "lower optimizer.lr, or evaluate at more bits."
         )
     metrics = task.metrics({name: total / samples for name, total in totals.items()})
-    return Evaluation.model_validate({"step": step, "bits": bits, "samples": int(samples), **metrics})
+    taken = {"step": step, "bits": bits, "samples": int(samples), "averaged": averaged}
+    return Evaluation.model_validate(taken | metrics)
 
 
 def better(evaluation: Evaluation, best: Best | None) -> Best:

@@ -25,6 +25,7 @@ from cpt_core.run import Run
 from cpt_core.seeding import derive
 from cpt_core.spec import AutoPrecision
 from cpt_core.train.account import Account
+from cpt_core.train.averaging import Averaging
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
 from cpt_core.train.errors import DivergedError, SpecError
 from cpt_core.train.evaluation import better, evaluate
@@ -77,6 +78,9 @@ class Trainer:
         self.range_test = None
         if isinstance(precision, AutoPrecision):
             self.range_test = RangeTest(precision, self.model, self.optimizer)
+        self.averaging = None
+        if training.averaging is not None:
+            self.averaging = Averaging(training.averaging, spec, self.model, self.task, ranks)
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
         spent = Spent(self.profile, spec.samples_per_step)
         spent.add_all(*(map(bits.bits, range(self.first_step)) for bits in (self.forward_bits, self.backward_bits)))
@@ -138,6 +142,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+        if self.averaging:
+            self.averaging.take(step + 1)
 
         widths = self.precision.forward_bits, self.precision.backward_bits
         self.emit(
@@ -180,8 +186,13 @@ class Trainer:
         return loss_sum, correct
 
     def evaluate(self, done: int) -> Evaluation:
-        """Quality after `done` steps."""
-        return evaluate(self.task, self.model, self.precision, self.ranks, step=done, bits=self.evaluation_bits)
+        """Quality after `done` steps, of the averaged weights if there are any."""
+        averaging = self.averaging if self.averaging and self.averaging.begun(done) else None
+        bits = self.evaluation_bits
+        with averaging.applied(self.precision, bits) if averaging else nullcontext():
+            return evaluate(
+                self.task, self.model, self.precision, self.ranks, step=done, bits=bits, averaged=averaging is not None
+            )
 
     def save(self, done: int) -> str:
         """Make a checkpoint after `done` steps. Returns its folder, relative to the storage root."""
@@ -199,6 +210,7 @@ class Trainer:
                     optimizer=state_tensors(self.optimizer, self.model),
                     ranks=[unpack(other, buffers) for other in packed[1:]],
                     carried=carried,
+                    averaged=self.averaging.tensors() if self.averaging else {},
                     best=self.best,
                     range_test=self.range_test.progress if self.range_test else None,
                 )
@@ -235,6 +247,8 @@ class Trainer:
             overwrite(persistent_buffers(self.model), state.buffers)
         restore(self.optimizer, self.model, state.optimizer)
         self.task.carry_on(state.carried)
+        if self.averaging:
+            self.averaging.restore(state.averaged)
         self.best = manifest.best
         if self.range_test and manifest.range_test:
             self.range_test.progress = manifest.range_test
@@ -279,7 +293,7 @@ class Trainer:
         )
 
     def _trained(self, evaluation: Evaluation, saved: str) -> Finished:
-        quality = evaluation.model_dump(include={"accuracy", "top5_accuracy", "perplexity", "loss", "bits"})
+        quality = evaluation.model_dump(include={"accuracy", "top5_accuracy", "perplexity", "loss", "bits", "averaged"})
         best = better(evaluation, self.best)
         if evaluation.accuracy is None:
             perplexity = "" if evaluation.perplexity is None else f", perplexity {evaluation.perplexity:,.2f},"

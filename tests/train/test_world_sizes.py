@@ -1,4 +1,4 @@
-"""Resuming with three ranks, from where on the order of summation over ranks matters."""
+"""Resuming with several ranks: three, from where on the order of summation matters, and what ranks must agree on."""
 
 import multiprocessing
 import os
@@ -29,10 +29,9 @@ def train(here):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cpt_core.train.attempt", "torch._dynamo"])
 
-    def train(world_size, name, resume=None):
-        spec = make_spec(
-            training={"steps": 6, "batch_size": 12}, evaluation={"batch_size": 12}, resources={"devices": world_size}
-        )
+    def train(world_size, name, resume=None, **parts):
+        small = {"training": {"steps": 6, "batch_size": 12}, "evaluation": {"batch_size": 12}}
+        spec = make_spec(**(small | parts), resources={"devices": world_size})
         run = here.run(spec, name=name, resume=resume)
         store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
         environment = {
@@ -56,11 +55,25 @@ def train(here):
     return train
 
 
-def test_resuming_with_three_ranks_is_bit_exact(train, here):
-    unbroken = train(3, "unbroken")
-    resumed = train(3, "resumed", describe(here.storage, "unbroken/step-00000003"))
+def averaged(from_step):
+    averaging = {"from_step": from_step, "every_steps": 2}
+    return {"training": {"steps": 6, "batch_size": 12, "averaging": averaging}}
+
+
+@pytest.mark.parametrize(
+    ("world_size", "files", "parts"),
+    [
+        (3, 4, {}),
+        (2, 4, averaged(from_step=2)),
+        (2, 4, averaged(from_step=4)),
+    ],
+    ids=["three ranks", "averaged weights", "averaged weights, from before"],
+)
+def test_resuming_is_bit_exact(train, here, world_size, files, parts):
+    unbroken = train(world_size, "unbroken", **parts)
+    resumed = train(world_size, "resumed", describe(here.storage, "unbroken/step-00000003"), **parts)
     names = sorted(path.name for path in (unbroken / "step-00000006").glob("*.safetensors"))
-    assert len(names) == 4
+    assert len(names) == files
     for name in names:
         left, right = (load_file(folder / "step-00000006" / name) for folder in (unbroken, resumed))
         assert left.keys() == right.keys()
