@@ -201,6 +201,24 @@ def landscape(
     )
 
 
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+def bench(
+    workloads: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORKLOAD]…", help="What to time, such as resnet38; all by default.")
+    ] = None,
+    form: Annotated[
+        list[str] | None, typer.Option(help="Beside fp32, only this form of the step; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns in which each form takes one step.")] = 9,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default torch's, one per core.")] = None,
+    json: Json = False,
+) -> None:
+    """Time a training step on this machine: fp32, bf16, naive simulation, and ours; medians of paired rounds."""
+    from cpt_client.cli import bench as implementation
+
+    implementation.bench(workloads or [], form or [], rounds, threads, as_json=json)
+
+
 @app.command("range-test", rich_help_panel=ALONE, epilog=exits.HELP)
 def range_test(spec: Spec, data_root: DataRoot = Path("cpt-data"), json: Json = False) -> None:
     """Find the bounds to cycle between: a precision range test of the spec, and nothing else.

@@ -1,0 +1,99 @@
+"""Training steps to be timed: a model, a batch of random data and an optimiser, of published sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpt_core.models import create_model
+
+VOCABULARY = 10_000
+"""Words of the language models."""
+
+Step = Callable[[], None]
+"""One training step: forward, backward, update."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """A classifier of images on random ones, with momentum SGD."""
+
+    model: str
+    batch_size: int = 128
+    side: int = 32
+    classes: int = 10
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return f"{self.model}, {self.side} pixels, batch {self.batch_size}"
+
+    def build(self) -> nn.Module:
+        """The model with fresh weights, in the memory format that suits it best."""
+        model = create_model(self.model, num_classes=self.classes)
+        return model.to(memory_format=torch.channels_last)
+
+    def step(self, model: nn.Module) -> Step:
+        """A training step of `model`."""
+        images = torch.randn(self.batch_size, 3, self.side, self.side).contiguous(memory_format=torch.channels_last)
+        labels = torch.randint(self.classes, (self.batch_size,))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        return _step(optimizer, lambda: F.cross_entropy(model(images), labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A language model on random words, with AdamW."""
+
+    model: str
+    batch_size: int
+    bptt: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return f"{self.model}, {self.bptt} words, batch {self.batch_size}"
+
+    def build(self) -> nn.Module:
+        """The model with fresh weights."""
+        return create_model(self.model, num_classes=VOCABULARY, **self.options)
+
+    def step(self, model: nn.Module) -> Step:
+        """A training step of `model`."""
+        words = torch.randint(VOCABULARY, (self.batch_size, self.bptt + 1))
+        inputs, targets = words[:, :-1].contiguous(), words[:, 1:].flatten()
+
+        def loss() -> Tensor:
+            output = model(inputs)
+            logits: Tensor = output[0] if isinstance(output, tuple) else output
+            return F.cross_entropy(logits.flatten(0, 1), targets)
+
+        return _step(torch.optim.AdamW(model.parameters(), lr=1e-4), loss)
+
+
+Workload = Images | Text
+
+WORKLOADS: dict[str, Workload] = {
+    "resnet38": Images("resnet38"),
+    "resnet74": Images("resnet74"),
+    "resnet18": Images("resnet18", batch_size=16, side=224, classes=1000),
+    "mobilenet_v2": Images("mobilenet_v2"),
+    "transformer_lm": Text("transformer_lm", batch_size=16, bptt=256),
+    "lstm_lm": Text("lstm_lm", batch_size=20, bptt=35),
+}
+"""What `cpt bench` can time, by name."""
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> Step:
+    def step() -> None:
+        optimizer.zero_grad()
+        loss().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
