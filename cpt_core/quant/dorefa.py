@@ -15,54 +15,13 @@ import torch
 from torch import Tensor
 
 from cpt_core.quant import noise
-from cpt_core.quant.bit_widths import FULL_PRECISION, levels_tensor
-from cpt_core.quant.quantizer import Quantizer
+from cpt_core.quant.quantizer import Quantizer, functions
+from cpt_core.quant.ranges import Share
 from cpt_core.quant.straight_through import straight_through
 
 
-def quantize_weight(w: Tensor, bits: int) -> Tensor:
-    """The rounded weight, in [-1, 1], of any shape; differentiable, through tanh and its maximum too.
-
-    `bits` is 2 to 16; 0 and 32 return `w`.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    return w if bits in FULL_PRECISION else weight(w, levels_tensor(bits, w))
-
-
-def quantize_activation(x: Tensor, bits: int) -> Tensor:
-    """The input clipped to [0, 1] and rounded, of any shape; no gradient passes where it was clipped.
-
-    `bits` is 2 to 16; 0 and 32 return `x`.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    return x if bits in FULL_PRECISION else _clip_and_round(x, levels_tensor(bits, x))
-
-
-def quantize_gradient(
-    g: Tensor, bits: int, *, stochastic: bool = True, generator: torch.Generator | None = None
-) -> Tensor:
-    """The rounded error, with one range per sample.
-
-    Args:
-        g: any floating shape; samples are its first dimension, or the second of a 3-d (time, batch, features).
-        bits: 2 to 16; 0 and 32 return `g`.
-        stochastic: add the noise; else round to nearest.
-        generator: where the seed of the noise is drawn from; torch's global generator by default.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    if bits in FULL_PRECISION:
-        return g
-    return gradient(g, levels_tensor(bits, g), noise.drawn_seed(g, generator) if stochastic else None)
-
-
 def weight(w: Tensor, levels: Tensor) -> Tensor:
-    """As `quantize_weight`, with the levels as a 0-d tensor."""
+    """Rounded, in [-1, 1]; differentiable, through tanh and its maximum too."""
     if w.numel() == 0:
         return w
     bounded = torch.tanh(w)
@@ -72,12 +31,15 @@ def weight(w: Tensor, levels: Tensor) -> Tensor:
 
 
 def activation(x: Tensor, levels: Tensor, _zero_point: Tensor, _span: Tensor) -> Tensor:
-    """As `quantize_activation`, with the levels as a 0-d tensor. The observed range plays no part."""
-    return _clip_and_round(x, levels)
+    """Clipped to [0, 1] and rounded; no gradient passes where it was clipped. The observed range plays no part."""
+    return straight_through(_round_unit, x.clamp(0, 1), levels)
 
 
-def gradient(g: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
-    """As `quantize_gradient`, with the levels as a 0-d tensor and the seed of the noise, if any, given."""
+def gradient(g: Tensor, levels: Tensor, seed: Tensor | None, _share: Share | None = None) -> Tensor:
+    """Rounded with noise, with one range per sample: of the first dimension, or the second of (time, batch, features).
+
+    A sample is on one rank, so there is nothing to share.
+    """
     if g.numel() == 0:
         return g
     sample = 1 if g.dim() == 3 else 0
@@ -89,12 +51,9 @@ def gradient(g: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
     return codes.round_().clamp_min_(0).clamp_max_(levels).div_(levels).sub_(0.5).mul_(scale)
 
 
-def _clip_and_round(x: Tensor, levels: Tensor) -> Tensor:
-    return straight_through(_round_unit, x.clamp(0, 1), levels)
-
-
 def _round_unit(r: Tensor, levels: Tensor) -> Tensor:
     return (r * levels).round_().div_(levels)
 
 
 QUANTIZER = Quantizer(weight, activation, gradient, stochastic_gradient=True, first_layer=False)
+quantize_weight, quantize_activation, quantize_gradient = functions(QUANTIZER)

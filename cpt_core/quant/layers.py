@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpt_core.quant import noise, sbm
 from cpt_core.quant.bit_widths import BitWidths
 from cpt_core.quant.quantizer import Quantizer
+from cpt_core.quant.ranges import Share, over_ranks, tensor_range
 from cpt_core.quant.straight_through import round_gradient
 
 MOMENTUM = 0.9
@@ -33,6 +35,8 @@ class QuantizedLayer(nn.Module):
     noise_stream: Tensor
     bit_widths: BitWidths
     quantizer: Quantizer
+    share: Share | None
+    """How ranges are shared with other ranks; None: each rank has its own. See `share_ranges`."""
 
     def quantized_inputs(self) -> Sequence[str]:
         """What follows `running_range` in the names of the buffers, one for each quantised input."""
@@ -52,7 +56,7 @@ class QuantizedLayer(nn.Module):
             bit_widths: its widths, shared with other layers; by default its own, in full precision.
             index: its number among the layers of a model, which makes its noise independent of theirs.
         """
-        self.quantizer = quantizer
+        self.quantizer, self.share = quantizer, None
         self.bit_widths = BitWidths() if bit_widths is None else bit_widths
         like = self.quantized_weights()[0]
         for name in self.quantized_inputs():
@@ -80,7 +84,7 @@ class QuantizedLayer(nn.Module):
         if not widths.quantize_backward or not torch.is_grad_enabled():
             return y
         seed = widths.seed + self.noise_stream + noise.product_stream(product) if widths.stochastic else None
-        return round_gradient(self.quantizer.gradient, y, widths.backward_levels, seed)
+        return round_gradient(self.quantizer.gradient, y, widths.backward_levels, seed, self.share)
 
     def observed(self) -> Tensor:
         """The running zero points and ranges of all inputs, 1-d."""
@@ -91,7 +95,7 @@ class QuantizedLayer(nn.Module):
 
     @torch.no_grad()
     def _observe(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        zero_point, span = sbm.tensor_range(x)
+        zero_point, span = tensor_range(x, self.share)
         running_zero_point, running_range = self._running(name)
         running_zero_point.mul_(MOMENTUM).add_(zero_point * (1 - MOMENTUM))
         running_range.mul_(MOMENTUM).add_(span * (1 - MOMENTUM))
@@ -126,3 +130,16 @@ class QuantLinear(nn.Linear, QuantizedLayer):
             return super().forward(input)
         y = F.linear(self.quantize_input(input), self.quantize_weight(self.weight), self.bias)
         return self.quantize_output_gradient(y)
+
+
+def share_ranges(model: nn.Module, group: dist.ProcessGroup) -> None:
+    """Let the quantised layers of `model` have the same ranges on all ranks of `group`, which nothing else may use.
+
+    Shared are the ranges of inputs, and of errors that have one range for the whole tensor. Those of samples and rows,
+    such as an LSTM's gates have, stay each rank's own. Evaluation, which uses running ranges, and full precision share
+    nothing.
+    """
+    share = over_ranks(group)
+    for module in model.modules():
+        if isinstance(module, QuantizedLayer):
+            module.share = share

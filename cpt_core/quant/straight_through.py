@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cpt_core.quant.ranges import Share
+
 
 def straight_through(rounding: Callable[..., Tensor], x: Tensor, *args: Tensor) -> Tensor:
     """`rounding(x, *args)` on the way forward; the gradient of `x` passes as if nothing had happened."""
@@ -16,10 +18,10 @@ def straight_through(rounding: Callable[..., Tensor], x: Tensor, *args: Tensor) 
 
 
 def round_gradient(
-    rounding: Callable[[Tensor, Tensor, Tensor | None], Tensor], y: Tensor, levels: Tensor, seed: Tensor | None
+    rounding: Callable[..., Tensor], y: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None
 ) -> Tensor:
-    """`y` on the way forward; its gradient g becomes `rounding(g, levels, seed)`."""
-    result: Tensor = _RoundGradient.apply(rounding, y, levels, seed)
+    """`y` on the way forward; its gradient g becomes `rounding(g, levels, seed, share)`."""
+    result: Tensor = _RoundGradient.apply(rounding, y, levels, seed, share)
     return result
 
 
@@ -36,14 +38,21 @@ class _StraightThrough(torch.autograd.Function):
 
 class _RoundGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rounding: Callable[..., Tensor], y: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
-        ctx.rounding = rounding
+    def forward(
+        ctx: Any,
+        rounding: Callable[..., Tensor],
+        y: Tensor,
+        levels: Tensor,
+        seed: Tensor | None,
+        share: Share | None,
+    ) -> Tensor:
+        ctx.rounding, ctx.share = rounding, share
         # Saved as a tensor, so that setting other widths between forward and backward is an error of autograd's.
         ctx.save_for_backward(levels, seed)
-        return y.view_as(y)
+        return y.detach()  # no view for autograd, so that an in-place ReLU may follow
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = grad_outputs
         levels, seed = ctx.saved_tensors
-        return None, ctx.rounding(g, levels, seed), None, None
+        return None, ctx.rounding(g, levels, seed, ctx.share), None, None, None

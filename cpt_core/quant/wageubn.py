@@ -15,67 +15,29 @@ import torch
 from torch import Tensor
 
 from cpt_core.quant import noise
-from cpt_core.quant.bit_widths import FULL_PRECISION, levels_tensor
-from cpt_core.quant.quantizer import Quantizer
+from cpt_core.quant.quantizer import Quantizer, functions
+from cpt_core.quant.ranges import Share
 from cpt_core.quant.straight_through import straight_through
 
 
-def quantize_weight(w: Tensor, bits: int) -> Tensor:
-    """The rounded and clipped weight, of any shape. Gradients pass straight through.
-
-    `bits` is 2 to 16; 0 and 32 return `w`.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    return w if bits in FULL_PRECISION else weight(w, levels_tensor(bits, w))
-
-
-def quantize_activation(x: Tensor, bits: int) -> Tensor:
-    """The rounded input, of any shape. Gradients pass straight through.
-
-    `bits` is 2 to 16; 0 and 32 return `x`.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    return x if bits in FULL_PRECISION else straight_through(_direct, x, levels_tensor(bits, x))
-
-
-def quantize_gradient(
-    g: Tensor, bits: int, *, stochastic: bool = False, generator: torch.Generator | None = None
-) -> Tensor:
-    """The rounded error, of any shape, with one power of two as the range of the whole tensor.
-
-    Args:
-        g: any floating shape.
-        bits: 2 to 16; 0 and 32 return `g`.
-        stochastic: add U(-1/2, 1/2) before rounding, which the paper does not.
-        generator: where the seed of the noise is drawn from; torch's global generator by default.
-
-    Raises:
-        ValueError: another number of bits.
-    """
-    if bits in FULL_PRECISION:
-        return g
-    return gradient(g, levels_tensor(bits, g), noise.drawn_seed(g, generator) if stochastic else None)
-
-
 def weight(w: Tensor, levels: Tensor) -> Tensor:
-    """As `quantize_weight`, with the levels as a 0-d tensor."""
+    """Rounded and clipped. Gradients pass straight through."""
     return straight_through(_direct_clipped, w, levels)
 
 
 def activation(x: Tensor, levels: Tensor, _zero_point: Tensor, _span: Tensor) -> Tensor:
-    """As `quantize_activation`, with the levels as a 0-d tensor. The observed range plays no part."""
+    """Rounded. Gradients pass straight through. The observed range plays no part."""
     return straight_through(_direct, x, levels)
 
 
-def gradient(g: Tensor, levels: Tensor, seed: Tensor | None) -> Tensor:
-    """As `quantize_gradient`, with the levels as a 0-d tensor and the seed of the noise, if any, given."""
+def gradient(g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None = None) -> Tensor:
+    """Rounded, with one power of two as the range of the whole tensor; with noise if a seed is given."""
     if g.numel() == 0:
         return g
-    scale = g.abs().amax().clamp_min(torch.finfo(g.dtype).tiny).log2().round_().exp2()
+    largest = g.abs().amax()
+    if share is not None:
+        _, largest = share(largest, largest)
+    scale = largest.clamp_min(torch.finfo(g.dtype).tiny).log2().round_().exp2()
     return _direct_clipped(g / scale, levels, None if seed is None else noise.uniform(g, seed)).mul_(scale)
 
 
@@ -98,3 +60,4 @@ def _steps_per_unit(levels: Tensor) -> Tensor:
 
 
 QUANTIZER = Quantizer(weight, activation, gradient, stochastic_gradient=False, first_layer=True)
+quantize_weight, quantize_activation, quantize_gradient = functions(QUANTIZER)

@@ -90,6 +90,9 @@ class PrecisionBase(SpecModel):
     et al. 2016); `wageubn` (Yang et al. 2020)."""
     backend: Literal["simulated"] = "simulated"
     """How quantised products are computed: `simulated` in floating point."""
+    sync_ranges: bool = False
+    """Whether inputs, and errors with one range for a whole tensor, are quantised on their range over all devices, as
+    one device with the whole batch would; else on that of each device's own part, which needs no waiting."""
 
     @property
     def max_gradient_bits(self) -> int:

@@ -47,6 +47,11 @@ class Ranks:
         dist.all_gather(everyone, data)
         return everyone
 
+    def new_group(self) -> dist.ProcessGroup:
+        """All ranks once more, with connections of their own, for operations that must not meet with others."""
+        group: dist.ProcessGroup = dist.new_group(timeout=COLLECTIVE_TIMEOUT)
+        return group
+
     def broadcast(self, data: Tensor) -> None:
         """Overwrite `data` with rank 0's."""
         dist.broadcast(data, src=0)

@@ -21,6 +21,7 @@ from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Star
 from cpt_core.lifecycle import Reason
 from cpt_core.models import build_model, sample_shape
 from cpt_core.quant import quantize_model
+from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
 from cpt_core.seeding import derive
 from cpt_core.spec import AutoPrecision
@@ -70,6 +71,8 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
         self.profile = cost.profile(self.model, sample_shape(spec))
         self.precision = quantize_model(self.model, quantizer=precision.quantizer, backend=precision.backend)
+        if precision.sync_ranges and ranks.world_size > 1:
+            share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)
         # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
         self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)

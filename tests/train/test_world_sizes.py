@@ -55,6 +55,9 @@ def train(here):
     return train
 
 
+SHARED = {"precision": {"schedule": "cosine", "cycles": 2, "sync_ranges": True}}
+
+
 def averaged(from_step):
     averaging = {"from_step": from_step, "every_steps": 2}
     return {"training": {"steps": 6, "batch_size": 12, "averaging": averaging}}
@@ -66,8 +69,9 @@ def averaged(from_step):
         (3, 4, {}),
         (2, 4, averaged(from_step=2)),
         (2, 4, averaged(from_step=4)),
+        (2, 3, SHARED),
     ],
-    ids=["three ranks", "averaged weights", "averaged weights, from before"],
+    ids=["three ranks", "averaged weights", "averaged weights, from before", "shared ranges"],
 )
 def test_resuming_is_bit_exact(train, here, world_size, files, parts):
     unbroken = train(world_size, "unbroken", **parts)
@@ -78,3 +82,13 @@ def test_resuming_is_bit_exact(train, here, world_size, files, parts):
         left, right = (load_file(folder / "step-00000006" / name) for folder in (unbroken, resumed))
         assert left.keys() == right.keys()
         assert [key for key in left if not torch.equal(left[key], right[key])] == []
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_with_shared_ranges_and_only_then_all_ranks_observe_the_same(train, shared):
+    folder = train(2, "run", precision=SHARED["precision"] | {"sync_ranges": shared}) / "step-00000006"
+    first, second = (load_file(folder / f"{name}.safetensors") for name in ("model", "rank-0001"))
+    names = [name for name in second if "running_range" in name or "running_zero_point" in name]
+    assert len(names) > 10
+    # Inputs of layers behind a ReLU begin at 0 on every rank.
+    assert all(torch.equal(first[name], second[name]) for name in names if "zero_point" not in name) == shared
