@@ -11,10 +11,9 @@ This module loads torch only inside the functions that look at a model.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cpt_core.schedules import Schedule
 
@@ -111,52 +110,21 @@ def macs(model: nn.Module, input_shape: tuple[int, ...]) -> int:
     return profile(model, input_shape).macs
 
 
-def profile(model: nn.Module, input_shape: tuple[int, ...]) -> Profile:
+def profile(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Profile:
     """Size of the model's work on one sample of shape `input_shape` (without the batch dimension).
 
-    Counted are the products with weights of Conv2d, Linear, LSTM and MultiheadAttention layers, not those of attention
-    scores. A model whose first layer is an Embedding takes tokens. Runs a copy of the model on the meta device, which
-    has shapes but no data: nothing is computed or changed.
-    """
-    import copy
+    Counted are the products with weights of Conv2d, Linear, LSTM, MultiheadAttention and transformers' Conv1D layers,
+    not those of attention scores. A copy of the model runs, if it can on shapes alone: the model does not change.
 
-    import torch
-    from torch import nn
+    Args:
+        model: any module.
+        input_shape: of a sample.
+        dtype: of a sample; by default int64 (tokens) where the sample has one dimension and the model an Embedding,
+            else that of the model's first parameter.
+    """
+    from cpt_core.products import count
 
     total = Counter[str]()
-
-    def count(layer: nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> None:
-        for macs, weights, inputs, outputs in _products(layer, args, output):
-            total.update(macs=macs, weights=weights, inputs=inputs, outputs=outputs)
-
-    meta = copy.deepcopy(model).to("meta").eval()
-    for layer in meta.modules():
-        layer.register_forward_hook(count)
-    first_leaf = next(layer for layer in meta.modules() if not any(layer.children()))
-    dtype = torch.long if isinstance(first_leaf, nn.Embedding) else next(meta.parameters()).dtype
-    with torch.no_grad():
-        meta(torch.empty((1, *input_shape), device="meta", dtype=dtype))
+    for product in count(model, input_shape, dtype):
+        total.update(product._asdict())
     return Profile(total["macs"], total["weights"], total["inputs"], total["outputs"])
-
-
-def _products(layer: nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> Iterator[tuple[int, int, int, int]]:
-    """(MACs, weight elements, input elements, output elements) of the products that one call of a layer makes."""
-    from torch import nn
-
-    if isinstance(layer, nn.Conv2d | nn.Linear):
-        # A weight has the output channels first; one output element needs all the others.
-        outputs = output.numel()
-        yield outputs * layer.weight[0].numel(), layer.weight.numel(), args[0].numel(), outputs
-    elif isinstance(layer, nn.LSTM):
-        time_steps = args[0].numel() // args[0].shape[-1]
-        for name, weight in layer.named_parameters():
-            if name.startswith("weight"):
-                rows, columns = weight.shape
-                yield time_steps * weight.numel(), weight.numel(), time_steps * columns, time_steps * rows
-    elif isinstance(layer, nn.MultiheadAttention):
-        query, key, value = args[:3]
-        # The output projection has the shape of the query's.
-        for x in (query, key, value, query):
-            tokens, width = x.numel() // x.shape[-1], x.shape[-1]
-            outputs = tokens * layer.embed_dim
-            yield outputs * width, layer.embed_dim * width, x.numel(), outputs

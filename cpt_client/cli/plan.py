@@ -16,11 +16,12 @@ def plan(path: Path, data_root: Path, *, as_json: bool) -> None:
     from cpt_client.view.plan import plan_view
     from cpt_core.data import DataError
     from cpt_core.plan import plan as make
+    from cpt_core.train.errors import SpecError
 
     spec = read_spec(path)
     try:
         planned = make(spec, data_root)
-    except DataError as error:
+    except (DataError, SpecError) as error:
         exits.fail(str(error), code=exits.USAGE)
     if as_json:
         print_json(planned)

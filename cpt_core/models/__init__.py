@@ -2,8 +2,9 @@
 
 # Importing them registers them.
 from cpt_core.models import cifar_resnet, imagenet_resnet, lstm_lm, mobilenet_v2, transformer_lm
-from cpt_core.models.build import build_model, sample_shape
+from cpt_core.models.build import build_model
 from cpt_core.models.registry import create_model, list_models, register_model
+from cpt_core.models.sample import sample_of
 
 __all__ = [
     "build_model",
@@ -14,6 +15,6 @@ __all__ = [
     "lstm_lm",
     "mobilenet_v2",
     "register_model",
-    "sample_shape",
+    "sample_of",
     "transformer_lm",
 ]

@@ -24,6 +24,9 @@ QUANTIZED_CLASS: dict[type[nn.Module], type[QuantizedLayer]] = {
 }
 """What each torch layer becomes. Subclasses are left alone: their forward pass may do more."""
 
+CONV1D = ("transformers.pytorch_utils", "Conv1D")
+"""Module and name of the one layer of a library's own that is quantised too, which GPT-2 has for linear ones."""
+
 Widths = tuple[int, int]
 """Forward and backward bits."""
 
@@ -101,11 +104,12 @@ def quantize_model(
     stochastic: bool = True,
     generator: torch.Generator | None = None,
 ) -> PrecisionState:
-    """Quantise the Conv2d, Linear, LSTM and MultiheadAttention layers of `model`, in place.
+    """Quantise the Conv2d, Linear, LSTM, MultiheadAttention and transformers' Conv1D layers of `model`, in place.
 
     Modules change their class; they, their parameters and all names stay the same objects. Buffers of running ranges
-    join the state dict. Embeddings, norms and subclasses of these layers are left alone. Under DDP
-    switch off the broadcast of buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
+    join the state dict. Embeddings, norms and subclasses of these layers are left alone, and so are those named in the
+    model's `bypassed_layers`, whose weights it reads past their forward pass. Under DDP switch off the broadcast of
+    buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
 
     Args:
         model: any module. Layers that are quantised already join the returned state.
@@ -123,11 +127,7 @@ def quantize_model(
     """
     scheme = find_quantizer(quantizer)
     check_backend(backend)
-    layers = {
-        name: module
-        for name, module in model.named_modules()
-        if type(module) in QUANTIZED_CLASS or isinstance(module, QuantizedLayer)
-    }
+    layers = quantizable_layers(model)
     if skip is None:
         skip = _default_skip(model, layers, first_layer=scheme.first_layer)
     if fixed is None:
@@ -155,6 +155,33 @@ def quantize_model(
     return state
 
 
+def quantizable_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that `quantize_model` can quantise, or has quantised, by name and in the model's order."""
+    bypassed = cast(Collection[str], getattr(model, "bypassed_layers", ()))
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if (isinstance(module, QuantizedLayer) or _quantized_class(type(module)) is not None) and name not in bypassed
+    }
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether it is transformers' Conv1D, quantised or not; does not load transformers."""
+    return any(_is_conv1d_class(kind) for kind in type(module).__mro__)
+
+
+def _is_conv1d_class(kind: type) -> bool:
+    return (kind.__module__, kind.__name__) == CONV1D
+
+
+def _quantized_class(kind: type[nn.Module]) -> type[QuantizedLayer] | None:
+    if _is_conv1d_class(kind):
+        from cpt_core.quant.conv1d import QuantConv1D  # needs transformers, which is loaded then
+
+        return QuantConv1D
+    return QUANTIZED_CLASS.get(kind)
+
+
 def _default_skip(model: nn.Module, layers: dict[str, nn.Module], *, first_layer: bool) -> list[str]:
     skip = getattr(model, "full_precision_layers", None)
     if skip is None:
@@ -165,5 +192,5 @@ def _default_skip(model: nn.Module, layers: dict[str, nn.Module], *, first_layer
 def _with_quantized_class(module: nn.Module) -> QuantizedLayer:
     if not isinstance(module, QuantizedLayer):
         # Not a new module in its place: hooks, tied modules and a layer that is the whole model keep working.
-        module.__class__ = QUANTIZED_CLASS[type(module)]
+        module.__class__ = cast(type[QuantizedLayer], _quantized_class(type(module)))
     return cast(QuantizedLayer, module)

@@ -19,7 +19,7 @@ from cpt_core.checkpoint.files import folder_of
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
-from cpt_core.models import build_model, sample_shape
+from cpt_core.models import build_model, sample_of
 from cpt_core.quant import quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
@@ -69,7 +69,7 @@ class Trainer:
         torch.manual_seed(derive(training.seed, "initial weights"))
         self.model = build_model(spec, self.task.outputs).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
-        self.profile = cost.profile(self.model, sample_shape(spec))
+        self.profile = cost.profile(self.model, *sample_of(spec))
         self.precision = quantize_model(self.model, quantizer=precision.quantizer, backend=precision.backend)
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
