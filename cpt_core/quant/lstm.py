@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from cpt_core.quant.layers import QuantizedLayer
+from cpt_core.quant.recurrence import Recurrence
 
 State = tuple[Tensor, Tensor]
 
@@ -96,6 +97,9 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
         from_input = F.linear(self.quantize_input(x, f"_ih_{name}"), w_ih)
         if self.bias:
             from_input = from_input + (self.get_parameter(f"bias_ih_{name}") + self.get_parameter(f"bias_hh_{name}"))
+        if w_hr is None and x.numel() and not torch.compiler.is_compiling():
+            y, h, c = Recurrence.apply(from_input, w_hh, h, c, self, name, index)
+            return y, h, c
         steps = list(enumerate(from_input.unbind(0)))
         hidden: list[Tensor] = []
         for t, gates in reversed(steps) if name.endswith("_reverse") else steps:

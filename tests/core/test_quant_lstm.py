@@ -1,5 +1,8 @@
 """QuantLSTM: nn.LSTM with quantised products."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -73,20 +76,34 @@ def test_the_gates_gradient_has_one_range_per_batch_row():
     layer.bit_widths.set(16, 4)
     layer.bit_widths.stochastic = False
     captured = []
-    rounding = layer.quantize_output_gradient
 
-    def capture(y: torch.Tensor, product: int) -> torch.Tensor:
-        y.register_hook(lambda g: captured.append(g.clone()))
-        rounded = rounding(y, product)
-        rounded.register_hook(lambda g: captured.append(g.clone()))
+    def capture(g: torch.Tensor, *args: Any) -> torch.Tensor:
+        rounded = sbm.QUANTIZER.gradient(g, *args)
+        captured.extend((g.clone(), rounded))
         return rounded
 
-    layer.quantize_output_gradient = capture
+    layer.quantizer = dataclasses.replace(sbm.QUANTIZER, gradient=capture)
     layer(sequence(1, 3, 4))[0].square().sum().backward()
     before, after = captured
     assert before.shape == (1, 3, 20)
     for row in range(3):
         assert torch.equal(after[:, row], sbm.quantize_gradient(before[:, row], 4, stochastic=False))
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (3, 4), (8, 32)], ids=str)
+@pytest.mark.parametrize("options", [options for options in OPTIONS if "proj_size" not in options], ids=str)
+def test_the_recurrence_as_one_function_equals_that_which_autograd_follows_step_by_step(options, bits, monkeypatch):
+    def gradients() -> list[torch.Tensor]:
+        layer = lstm(**options)
+        layer.bit_widths.set(*bits)
+        x = sequence(6, 3, 4).requires_grad_()
+        y, (h, c) = layer(x)
+        (y.square().sum() + h.sum() + 2 * c.sum()).backward()
+        return [y.detach(), x.grad, *(parameter.grad for parameter in layer.parameters()), layer.observed()]
+
+    whole = gradients()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(whole, gradients())
 
 
 def test_time_steps_get_different_noise():
