@@ -17,7 +17,7 @@ from cpt_core.quant.ranges import Share, tensor_range
 class GradientRounding(Protocol):
     """Rounds the error at a layer's output."""
 
-    def __call__(self, g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None = None) -> Tensor:
+    def __call__(self, g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None = None, /) -> Tensor:
         """The rounded `g`, with `noise.uniform(g, seed)` unless `seed` is None; `share` for ranges of whole tensors."""
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -49,8 +49,7 @@ class Ranks:
 
     def new_group(self) -> dist.ProcessGroup:
         """All ranks once more, with connections of their own, for operations that must not meet with others."""
-        group: dist.ProcessGroup = dist.new_group(timeout=COLLECTIVE_TIMEOUT)
-        return group
+        return cast(dist.ProcessGroup, dist.new_group(timeout=COLLECTIVE_TIMEOUT))  # every rank is a member
 
     def broadcast(self, data: Tensor) -> None:
         """Overwrite `data` with rank 0's."""
