@@ -118,4 +118,11 @@ def _rank_file(rank: int) -> str:
 
 
 def _to_bytes(tensors: Tensors) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    own = dict[str, Tensor]()
+    stored = set[int]()
+    for name, tensor in tensors.items():
+        own[name] = tensor.detach().cpu().contiguous()
+        if own[name].data_ptr() in stored:  # tied weights: safetensors refuses tensors that share memory
+            own[name] = own[name].clone()
+        stored.add(own[name].data_ptr())
+    return safetensors.torch.save(own)

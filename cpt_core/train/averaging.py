@@ -47,7 +47,7 @@ class Averaging:
         taken, left = divmod(done - self._options.from_step, self._options.every_steps)
         if not self.begun(done) or left:
             return
-        current = {name: parameter.detach() for name, parameter in self._model.named_parameters()}
+        current = {name: parameter.detach() for name, parameter in self._named_parameters().items()}
         if taken == 0:
             self._weights = {name: parameter.clone() for name, parameter in current.items()}
         else:
@@ -76,7 +76,7 @@ class Averaging:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` returned."""
-        parameters = dict(self._model.named_parameters())
+        parameters = self._named_parameters()
         on_device = {
             name: torch.empty_like(like).copy_(tensors[name])
             for name, like in self._model.state_dict().items()
@@ -84,6 +84,10 @@ class Averaging:
         }
         self._weights = {name: value for name, value in on_device.items() if name in parameters}
         self._buffers = {name: value for name, value in on_device.items() if name not in parameters}
+
+    def _named_parameters(self) -> dict[str, nn.Parameter]:
+        """Tied weights by all their names, as in a state dict."""
+        return dict(self._model.named_parameters(remove_duplicate=False))
 
     @torch.no_grad()
     def _set(self, weights: dict[str, Tensor]) -> None:

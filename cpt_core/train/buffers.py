@@ -13,7 +13,7 @@ from cpt_core.train.ranks import Ranks
 
 def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
     """The buffers that belong to a checkpoint, by name: the model's own tensors."""
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))  # tied weights by all their names
     return {name: tensor for name, tensor in model.state_dict().items() if name not in parameters}
 
 
