@@ -22,7 +22,7 @@ from cpt_core.models import build_model
 from cpt_core.quant import PrecisionState, quantize_model
 from cpt_core.seeding import derive
 from cpt_core.spec import JobSpec, TextDatasetSpec
-from cpt_core.train.errors import DivergedError
+from cpt_core.train.errors import DivergedError, SpecError
 from cpt_core.train.evaluation import evaluate
 from cpt_core.train.ranks import Ranks, join
 from cpt_core.train.tasks import Classification, LanguageModelling, Task
@@ -133,7 +133,10 @@ def make_probe(
     spec = state.manifest.spec
     width = _bits(state, bits)
     task, source = _task(spec, ranks, data_root, samples, seed)
-    model = build_model(spec, task.outputs).to(ranks.device)
+    try:
+        model = build_model(spec, task.outputs).to(ranks.device)
+    except SpecError as error:  # a model from outside that is not installed here
+        raise LandscapeError(str(error)) from error
     model.to(memory_format=torch.channels_last)  # as in training, so that the loss is the same to the last bit
     precision = quantize_model(model, quantizer=spec.precision.quantizer, backend=spec.precision.backend)
     try:
