@@ -149,13 +149,13 @@ class RangeTest(Event):
     steps_per_bits: Annotated[int, Field(ge=1)]
     """Steps at each bit width."""
     window: Annotated[int, Field(ge=1)]
-    """Steps over which accuracies were averaged."""
+    """Steps over which scores were averaged."""
     threshold: Annotated[float, Field(ge=0, lt=1)]
-    """Part of the highest width's gain that B_min had to exceed."""
+    """Part of the highest width's gain that B_min had to reach."""
     tolerance: Annotated[float, Field(ge=0, lt=1)]
-    """Part of the highest width's last accuracy that B_max might stay behind."""
+    """Part of the highest width's last score that B_max might stay behind."""
     curve: Annotated[list[PrecisionGain], Field(min_length=1, max_length=15)]
-    """Training accuracy at each bit width, ascending."""
+    """Score at each bit width, ascending: training accuracy, for language models exp(-loss)."""
     bounds: Bounds | None = None
     """B_min and B_max; null if even the highest width learnt next to nothing."""
 

@@ -65,7 +65,7 @@ def only_the_test(spec: JobSpec) -> JobSpec:
 
 def _curve(outcome: RangeTest) -> Table:
     table = Table(box=None, header_style="dim")
-    for name in ("bits", "accuracy first", "last", "gain"):
+    for name in ("bits", "score first", "last", "gain"):
         table.add_column(name, justify="right")
     for point in outcome.curve:
         table.add_row(str(point.bits), text.percent(point.first), text.percent(point.last), text.percent(point.gain))

@@ -216,12 +216,13 @@ class AutoPrecision(PrecisionBase):
     """The highest bit width that is tried, with which the others are compared."""
     steps_per_bits: Annotated[int, Field(ge=2, le=100_000)] = 200
     """Steps at each bit width; the default takes 3.6 epochs of CIFAR in batches of 128."""
-    window: Annotated[int, Field(ge=1, le=50_000)] = 20
-    """Consecutive steps over which training accuracy is averaged, at the beginning and the end of each width."""
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """B_min is the lowest width whose accuracy gains more than this part of what the highest gains."""
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """B_max is the lowest width whose last accuracy is at most this part below the highest's."""
+    window: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Consecutive steps at the end of each width over which its score is averaged: training accuracy, for language
+    models exp(-loss). Null: all steps of the width, which counts how fast it learns too and is the least noisy."""
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """B_min is the lowest width whose score gains at least this part of what the highest gains."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """B_max is the lowest width whose last score is at most this part below the highest's."""
     cycles: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     """N, the number of cosine cycles over the steps that are left."""
     period: Period = "floor"
@@ -233,15 +234,18 @@ class AutoPrecision(PrecisionBase):
             raise field_error(
                 "/precision/min_bits", f"min_bits ({self.min_bits}) must not be above max_bits ({self.max_bits})"
             )
-        if 2 * self.window > self.steps_per_bits:
-            raise field_error(
-                "/precision/window", f"must be at most half of steps_per_bits ({self.steps_per_bits}): two windows fit"
-            )
+        if self.averaged_steps > self.steps_per_bits:
+            raise field_error("/precision/window", f"must not be above steps_per_bits ({self.steps_per_bits})")
         if not isinstance(self.gradient_bits, int):
             raise field_error(
                 "/precision/gradient_bits", "must be a number: in the range test only one bit width may change"
             )
         return self
+
+    @property
+    def averaged_steps(self) -> int:
+        """Steps of each width over which scores are averaged."""
+        return self.window or self.steps_per_bits
 
     @property
     def test_steps(self) -> int:

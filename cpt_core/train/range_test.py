@@ -13,9 +13,9 @@ from cpt_core.train.errors import SpecError
 
 
 class RangeTest:
-    """Has every bit width start from the initial weights, watches the accuracies, and finds the bounds.
+    """Has every bit width start from the initial weights, watches the scores, and finds the bounds.
 
-    The test goes on from the initial weights and `progress` alone. All ranks see the same accuracies, so they agree.
+    The test goes on from the initial weights and `progress` alone. All ranks see the same scores, so they agree.
     """
 
     def __init__(self, options: AutoPrecision, model: nn.Module, optimizer: Optimizer) -> None:
@@ -60,22 +60,24 @@ class RangeTest:
             self._optimizer.state.clear()
         return position
 
-    def end(self, step: int, accuracy: float) -> events.RangeTest | None:
-        """Take in the training accuracy of a step. Returns the outcome after the last step of the test."""
-        options, seen = self.options, self.progress.accuracies
+    def end(self, step: int, score: float) -> events.RangeTest | None:
+        """Take in the score of a step. Returns the outcome after the last step of the test."""
+        options, seen = self.options, self.progress.scores
         if not self.covers(step):
             return None
-        seen.append(accuracy)
+        seen.append(score)
         if self.covers(step + 1):
             return None
-        points = curve(seen, min_bits=options.min_bits, steps_per_bits=options.steps_per_bits, window=options.window)
+        points = curve(
+            seen, min_bits=options.min_bits, steps_per_bits=options.steps_per_bits, window=options.averaged_steps
+        )
         bounds = find_bounds(points, threshold=options.threshold, tolerance=options.tolerance)
         self.progress = Progress(bounds=bounds)
         self._initial.clear()
         return events.RangeTest(
             step=step + 1,
             steps_per_bits=options.steps_per_bits,
-            window=options.window,
+            window=options.averaged_steps,
             threshold=options.threshold,
             tolerance=options.tolerance,
             curve=points,

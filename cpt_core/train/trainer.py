@@ -161,7 +161,8 @@ class Trainer:
                 **self.account.end_step(*widths),
             )
         )
-        if self.range_test and (outcome := self.range_test.end(step, correct_sum / samples)):
+        score = correct_sum / samples if self.task.reports_accuracy else math.exp(-loss_sum / samples)
+        if self.range_test and (outcome := self.range_test.end(step, score)):
             self.emit(outcome)
             self._follow(self.range_test)
         return stops > 0

@@ -93,8 +93,8 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
     "a range test to 32 bits": ({"precision": {"schedule": "auto", "max_bits": 32}}, "/precision/max_bits"),
     "a range test from above": ({"precision": {"schedule": "auto", "min_bits": 9}}, "/precision/min_bits"),
     "a range test longer than training": ({"precision": {"schedule": "auto"}}, "/precision/steps_per_bits"),
-    "a range test with wide windows": (
-        {"precision": {"schedule": "auto", "steps_per_bits": 5, "window": 3}},
+    "a range test with a wide window": (
+        {"precision": {"schedule": "auto", "steps_per_bits": 5, "window": 6}},
         "/precision/window",
     ),
     "a range test with gradients that cycle": (

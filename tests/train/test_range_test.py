@@ -171,7 +171,7 @@ def test_on_digits_two_bits_learn_too_little_and_eight_are_not_needed(here):
         "type": "range_test",
         "model": {"name": "resnet8"},
         "dataset": {"name": "digits"},
-        "precision": {"schedule": "auto", "max_bits": 6, "steps_per_bits": 60, "window": 10},
+        "precision": {"schedule": "auto", "max_bits": 6, "steps_per_bits": 60},
         "training": {"steps": 1000, "batch_size": 32},
         "evaluation": {"batch_size": 360},
     }
@@ -179,12 +179,13 @@ def test_on_digits_two_bits_learn_too_little_and_eight_are_not_needed(here):
     (outcome,) = of(RangeTest, events)
     gains = [point.gain for point in outcome.curve]
     assert outcome.bounds is not None
-    assert outcome.bounds.min_bits == 3
+    assert outcome.bounds.min_bits in (4, 5)
     assert outcome.bounds.max_bits in (4, 5, 6)
-    assert gains[0] < gains[1] / 2
+    assert gains[0] < gains[1] < 0.75 * gains[-1]
+    assert gains[0] < 0.3 * gains[-1]
 
 
-def test_a_language_model_is_tested_by_the_words_it_gets_right_from_the_beginning_of_the_text(here):
+def test_a_language_model_is_tested_by_its_perplexity_from_the_beginning_of_the_text(here):
     (here.data_root / "book.txt").write_text(prose())
     spec = auto_spec(
         model={"name": "lstm_lm", "hidden_size": 16, "num_layers": 1, "dropout": 0.0},
