@@ -208,6 +208,8 @@ class Best(BaseModel):
     """Top-5 accuracy; null for language models and for fewer than 6 classes."""
     perplexity: Positive | None = None
     """exp(loss); null for classifiers, and where no float holds it."""
+    checkpoint: Annotated[str, Field(max_length=500)] | None = None
+    """Folder of its checkpoint, relative to the storage root; null unless `checkpoint.keep_best` asks for one."""
 
 
 class Result(BaseModel):

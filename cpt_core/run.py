@@ -25,6 +25,8 @@ class Run(BaseModel):
     """Root of the storage: a folder, or an fsspec URL."""
     checkpoints: Annotated[str, Field(min_length=1, max_length=400)]
     """Folder, relative to the storage root, for this attempt's checkpoints."""
+    best: Annotated[str, Field(min_length=1, max_length=400)]
+    """Folder, relative to the storage root, for the checkpoint of the best evaluation, which outlives attempts."""
     data_root: Path
     """Folder below which datasets lie."""
     cache: Path | None = None

@@ -47,6 +47,11 @@ def checkpoint_folder(job_id: str, attempt: int) -> str:
     return f"checkpoints/{job_id}/{attempt}"
 
 
+def best_folder(job_id: str) -> str:
+    """Folder below the storage root of the checkpoint of a job's best evaluation."""
+    return f"checkpoints/{job_id}/best"
+
+
 class Attempt:
     """One attempt. It is run once, by a thread that lives until the end: the training dies with that thread."""
 
@@ -139,6 +144,7 @@ class Attempt:
             events=self._folder / "events",
             storage=self._settings.storage_url,
             checkpoints=checkpoint_folder(assignment.job_id, assignment.attempt),
+            best=best_folder(assignment.job_id),
             data_root=self._settings.data_root,
             cache=self._settings.state_dir / "cache",
             resume=assignment.resume,

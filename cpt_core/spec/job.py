@@ -49,6 +49,8 @@ class CheckpointSpec(SpecModel):
     """Steps between checkpoints."""
     keep_last: Annotated[int, Field(ge=1, le=1000)] = 3
     """Registered checkpoints to keep; older ones are deleted."""
+    keep_best: bool = False
+    """Also make and keep a checkpoint after the best evaluation so far, whatever `every_steps` and `keep_last` say."""
 
 
 class ResourceSpec(SpecModel):

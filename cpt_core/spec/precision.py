@@ -219,7 +219,7 @@ class AutoPrecision(PrecisionBase):
     window: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Consecutive steps at the end of each width over which its score is averaged: training accuracy, for language
     models exp(-loss). Null: all steps of the width, which counts how fast it learns too and is the least noisy."""
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """B_min is the lowest width whose score gains at least this part of what the highest gains."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.02
     """B_max is the lowest width whose last score is at most this part below the highest's."""

@@ -72,6 +72,7 @@ def train(
             events=folder / "events",
             storage=str(storage),
             checkpoints=f"checkpoints/{run_id}",
+            best=f"checkpoints/{run_id}/best",
             data_root=data_root.resolve(),
             cache=storage / "cache",
             resume=resume_from,

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from cpt_core import cost
-from cpt_core.checkpoint.files import folder_of
+from cpt_core.checkpoint.files import folder_of, prune
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
@@ -107,7 +107,7 @@ class Trainer:
             throwaway = test_alone or (self.range_test is not None and self.range_test.covers(done))  # of the weights
             if not throwaway and (last or _due(done, self.spec.evaluation.every_steps)):
                 evaluation = self.evaluate(done)
-                self.best = better(evaluation, self.best)
+                self._keep_best(evaluation)
                 self.emit(evaluation)
             if not test_alone if last else stop or _due(done, self.spec.checkpoint.every_steps):
                 saved = self.save(done)
@@ -200,26 +200,43 @@ class Trainer:
 
     def save(self, done: int) -> str:
         """Make a checkpoint after `done` steps. Returns its folder, relative to the storage root."""
+        checkpoint = self._publish(self.run.checkpoints, done)
+        if checkpoint is not None:
+            self.emit(checkpoint)
+        return folder_of(self.run.checkpoints, done)
+
+    def _keep_best(self, evaluation: Evaluation) -> None:
+        """Take note of an evaluation, and make a checkpoint if it is the best so far and the spec wants that kept."""
+        former = self.best.checkpoint if self.best else None
+        self.best = better(evaluation, self.best)
+        if not self.spec.checkpoint.keep_best or self.best.step != evaluation.step:
+            return
+        mine = folder_of(self.run.best, evaluation.step)
+        self.best = self.best.model_copy(update={"checkpoint": mine})
+        # It is not registered, so nothing resumes from it. The former one goes only when this one is complete.
+        if self._publish(self.run.best, evaluation.step) and former and former != mine:
+            prune(self.run.storage, [former])
+
+    def _publish(self, folder: str, done: int) -> Checkpoint | None:
+        """Write a checkpoint below `folder`. All ranks call it; rank 0 alone gets to know it."""
         buffers = persistent_buffers(self.model)
         packed = self.ranks.gather(pack(buffers))
         carried = {name: torch.stack(self.ranks.gather(mine)) for name, mine in self.task.carried().items()}
-        if self.ranks.rank == 0:  # alone touches the storage, so that it alone can fail at it
-            self.emit(
-                save(
-                    self.run.storage,
-                    self.run.checkpoints,
-                    step=done,
-                    spec=self.spec,
-                    model=self.model.state_dict(),
-                    optimizer=state_tensors(self.optimizer, self.model),
-                    ranks=[unpack(other, buffers) for other in packed[1:]],
-                    carried=carried,
-                    averaged=self.averaging.tensors() if self.averaging else {},
-                    best=self.best,
-                    range_test=self.range_test.progress if self.range_test else None,
-                )
-            )
-        return folder_of(self.run.checkpoints, done)
+        if self.ranks.rank > 0:  # rank 0 alone touches the storage, so that it alone can fail at it
+            return None
+        return save(
+            self.run.storage,
+            folder,
+            step=done,
+            spec=self.spec,
+            model=self.model.state_dict(),
+            optimizer=state_tensors(self.optimizer, self.model),
+            ranks=[unpack(other, buffers) for other in packed[1:]],
+            carried=carried,
+            averaged=self.averaging.tensors() if self.averaging else {},
+            best=self.best,
+            range_test=self.range_test.progress if self.range_test else None,
+        )
 
     def _settle_buckets(self) -> None:
         """Let DDP order its gradient buckets, which it does after its first backward pass, and change nothing else.

@@ -27,7 +27,14 @@ def train_tiny(storage: Path, name: str, **parts: Any) -> tuple[Path, Evaluation
         }
         | parts
     )
-    run = Run(spec=spec, events=storage / "unused", storage=str(storage), checkpoints=name, data_root=storage)
+    run = Run(
+        spec=spec,
+        events=storage / "unused",
+        storage=str(storage),
+        checkpoints=name,
+        best=f"{name}-best",
+        data_root=storage,
+    )
     events: list[AnyEvent] = []
     ranks = join("cpu")
     try:

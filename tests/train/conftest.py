@@ -56,6 +56,7 @@ class Here:
             events=self.folder / "unused",
             storage=self.storage,
             checkpoints=name,
+            best=f"{name}-best",
             data_root=self.data_root,
             resume=resume,
             **settings,
@@ -97,6 +98,7 @@ class Launched:
             events=self.events_file,
             storage=str(storage),
             checkpoints=name,
+            best=f"{name}-best",
             data_root=folder,
             resume=resume,
         )
