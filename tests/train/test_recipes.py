@@ -34,7 +34,7 @@ def data_root(tmp_path_factory):
     """What the small recipes read, smaller; the published ones find nothing here."""
     root = tmp_path_factory.mktemp("data")
     write_idx_dataset(root / "fashion-mnist", images=256)
-    (root / "kjv.txt").write_text(prose())
+    (root / "new-testament.txt").write_text(prose())
     return root
 
 
