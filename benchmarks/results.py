@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -177,7 +178,7 @@ def table_of(subject: Subject) -> str:
     ]
     for row, summary in summaries.items():
         figure, deviation = summary[quality]["mean"], summary[quality]["deviation"]
-        difference = figure - base[quality]["mean"]
+        difference = figure - mean_over(records[subject.rows[0]], quality, row.seeds)
         shown = f"{difference:+.2f}" if language else f"{100 * difference:+.2f} points"
         cost = summary["gbitops"]["mean"] / base["gbitops"]["mean"] - 1
         joules = summary["modelled_joules"]["mean"]
@@ -193,6 +194,13 @@ def table_of(subject: Subject) -> str:
         for record in [*records.values(), record_of(subject.range_test)]
     ]
     return "\n".join([*lines, "", curve_of(subject.range_test), "", "```", *commands, "```"])
+
+
+def mean_over(record: Record, quality: str, seeds: str) -> float:
+    """A row's quality over some of its seeds, so that seeds are compared with the same seeds."""
+    return statistics.fmean(
+        run["end"]["result"][quality] for run in record["output"]["runs"] if str(run["seed"]) in seeds.split(",")
+    )
 
 
 def curve_of(test: RangeTest) -> str:
