@@ -83,8 +83,12 @@ class QuantizedLayer(nn.Module):
         widths = self.bit_widths
         if not widths.quantize_backward or not torch.is_grad_enabled():
             return y
-        seed = widths.seed + self.noise_stream + noise.product_stream(product) if widths.stochastic else None
+        seed = self.noise_seed() + noise.product_stream(product) if widths.stochastic else None
         return round_gradient(self.quantizer.gradient, y, widths.backward_levels, seed, self.share)
+
+    def noise_seed(self) -> Tensor:
+        """Seed of this layer's noise in this pass, 0-d; each of its products adds a stream of its own."""
+        return self.bit_widths.seed + self.noise_stream
 
     def observed(self) -> Tensor:
         """The running zero points and ranges of all inputs, 1-d."""

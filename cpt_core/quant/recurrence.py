@@ -62,9 +62,10 @@ class Recurrence(torch.autograd.Function):
         widths = layer.bit_widths
         ctx.rounds, ctx.share = widths.quantize_backward, layer.share
         ctx.rounding, ctx.first_product, ctx.stochastic = layer.quantizer.gradient, 2 * index * time, widths.stochastic
-        seed = widths.seed + layer.noise_stream
         # Levels are saved as a tensor, so that setting other widths before the backward pass is an error of autograd's.
-        ctx.save_for_backward(weight, first_cell, gates, rounded, cells, squashed, widths.backward_levels, seed)
+        ctx.save_for_backward(
+            weight, first_cell, gates, rounded, cells, squashed, widths.backward_levels, layer.noise_seed()
+        )
         return outputs, hidden.clone(), cell.clone()
 
     @staticmethod

@@ -61,10 +61,8 @@ class RangeTest:
         return position
 
     def end(self, step: int, score: float) -> events.RangeTest | None:
-        """Take in the score of a step. Returns the outcome after the last step of the test."""
+        """Take in the score of a step of the test. Returns the outcome after the last step of the test."""
         options, seen = self.options, self.progress.scores
-        if not self.covers(step):
-            return None
         seen.append(score)
         if self.covers(step + 1):
             return None

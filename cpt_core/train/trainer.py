@@ -161,10 +161,11 @@ class Trainer:
                 **self.account.end_step(*widths),
             )
         )
-        score = correct_sum / samples if self.task.reports_accuracy else math.exp(-loss_sum / samples)
-        if self.range_test and (outcome := self.range_test.end(step, score)):
-            self.emit(outcome)
-            self._follow(self.range_test)
+        if self.range_test and self.range_test.covers(step):
+            score = correct_sum / samples if self.task.reports_accuracy else math.exp(-loss_sum / samples)
+            if outcome := self.range_test.end(step, score):
+                self.emit(outcome)
+                self._follow(self.range_test)
         return stops > 0
 
     def _follow(self, test: RangeTest) -> None:
