@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpt_core.quant import integer
 from cpt_core.quant.layers import QuantizedLayer
 
 
@@ -72,10 +73,7 @@ class QuantMultiheadAttention(nn.MultiheadAttention, QuantizedLayer):
         context, weights = self._attend(q, k, v, mask, need_weights, is_causal)
         context = context.transpose(1, 2).flatten(2)
         context = context if self.batch_first else context.transpose(0, 1)
-        y = F.linear(
-            self.quantize_input(context, "_out"), self.quantize_weight(self.out_proj.weight), self.out_proj.bias
-        )
-        y = self.quantize_output_gradient(y, 3)
+        y = self.linear(context, self.out_proj.weight, self.out_proj.bias, "_out", 3)
         if weights is not None and average_attn_weights:
             weights = weights.mean(dim=1)
         if not batched:
@@ -84,14 +82,21 @@ class QuantMultiheadAttention(nn.MultiheadAttention, QuantizedLayer):
 
     def _project_inputs(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
         """The projections, in the layout of the inputs. A tensor that comes in twice is rounded once."""
-        q = self.quantize_input(query, "_q")
-        k = q if key is query else self.quantize_input(key, "_k")
-        v = q if value is query else k if value is key else self.quantize_input(value, "_v")
+        inputs = {"_q": query, "_k": key, "_v": value}
+        first = {name: next(other for other in inputs if inputs[other] is x) for name, x in inputs.items()}
+        distinct = dict.fromkeys(first.values())
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         weights = self.quantized_weights()[:3]
+        if self.in_integers(query):
+            codes = {name: self.code_input(inputs[name].contiguous(), name) for name in distinct}
+            return [
+                integer.linear(x, codes[first[name]], weight, bias, self.error_rounding(product))
+                for product, ((name, x), weight, bias) in enumerate(zip(inputs.items(), weights, biases, strict=True))
+            ]
+        rounded = {name: self.quantize_input(inputs[name], name) for name in distinct}
         return [
-            self.quantize_output_gradient(F.linear(x, self.quantize_weight(weight), bias), product)
-            for product, (x, weight, bias) in enumerate(zip((q, k, v), weights, biases, strict=True))
+            self.quantize_output_gradient(F.linear(rounded[first[name]], self.quantize_weight(weight), bias), product)
+            for product, (name, weight, bias) in enumerate(zip(inputs, weights, biases, strict=True))
         ]
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ class BitWidths(nn.Module):
         self.stochastic = stochastic
         self.quantize_forward = False
         self.quantize_backward = False
+        self.in_bytes = False
+        """Whether the codes of both passes have at most 8 bits."""
         self.register_buffer("forward_levels", torch.tensor(0, dtype=torch.int32), persistent=False)
         self.register_buffer("backward_levels", torch.tensor(0, dtype=torch.int32), persistent=False)
         self.register_buffer("seed", torch.tensor(0, dtype=torch.int64), persistent=False)
@@ -56,5 +58,6 @@ class BitWidths(nn.Module):
         backward = 0 if backward_bits in FULL_PRECISION else levels(backward_bits)
         self.quantize_forward = forward > 0
         self.quantize_backward = forward > 0 and backward > 0
+        self.in_bytes = 0 < forward <= levels(8) and 0 < backward <= levels(8)
         self.forward_levels.fill_(forward)
         self.backward_levels.fill_(backward)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
@@ -23,5 +22,4 @@ class QuantConv1D(Conv1D, QuantizedLayer):
         if not self.bit_widths.quantize_forward:
             result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return result
-        y = F.linear(self.quantize_input(x), self.quantize_weight(self.weight.t()), self.bias)
-        return self.quantize_output_gradient(y)
+        return self.linear(x, self.weight.t(), self.bias)

@@ -12,6 +12,7 @@ from torch import nn
 from cpt_core.quant import noise
 from cpt_core.quant.attention import QuantMultiheadAttention, use_slow_paths
 from cpt_core.quant.bit_widths import FULL_PRECISION, BitWidths
+from cpt_core.quant.integer import Backend
 from cpt_core.quant.layers import QuantConv2d, QuantizedLayer, QuantLinear
 from cpt_core.quant.lstm import QuantLSTM
 from cpt_core.quant.registry import check_backend, find_quantizer
@@ -49,6 +50,14 @@ class PrecisionState:
     def layers(self) -> list[str]:
         """Names of the quantised layers, in the model's order."""
         return list(self._layers)
+
+    @property
+    def backends(self) -> dict[Backend, list[str]]:
+        """The names of the layers by what computes their products."""
+        backends: dict[Backend, list[str]] = {}
+        for name, layer in self._layers.items():
+            backends.setdefault(layer.backend, []).append(name)
+        return backends
 
     def set(self, forward_bits: int, backward_bits: int) -> None:
         """Set the bit widths of the steps to come.
@@ -114,7 +123,8 @@ def quantize_model(
     Args:
         model: any module. Layers that are quantised already join the returned state.
         quantizer: name of the scheme.
-        backend: how quantised products are computed: "simulated", in the model's own floating point.
+        backend: what quantised products are computed in: "simulated", the model's own floating point; "int8", integers
+            in each layer that can, while both widths are 8 bits or less; "auto", integers where that is faster.
         skip: names, or patterns such as "*.downsample", of layers to leave in full precision. By default what the model
             says in `full_precision_layers`, else the last linear layer, and the first layer where the scheme has it so.
         fixed: names or patterns of layers whose widths never change, with their forward and backward bits. By default
@@ -126,7 +136,9 @@ def quantize_model(
         ValueError: an unknown quantizer or backend, a pattern that matches no layer, or no layer left to quantise.
     """
     scheme = find_quantizer(quantizer)
-    check_backend(backend)
+    check_backend(backend, quantizer)
+    if quantizer != "sbm":
+        backend = "simulated"  # of `auto`: the only one for the other schemes
     layers = quantizable_layers(model)
     if skip is None:
         skip = _default_skip(model, layers, first_layer=scheme.first_layer)
@@ -147,7 +159,7 @@ def quantize_model(
     for index, (name, module) in enumerate(chosen.items()):
         layer = _with_quantized_class(module)
         widths = next((fixed[pattern] for pattern in fixed if fnmatchcase(name, pattern)), None)
-        layer.init_quantization(scheme, shared[widths], index)
+        layer.init_quantization(scheme, shared[widths], index, backend)
         quantized[name] = layer
     use_slow_paths(model)
     state = PrecisionState(quantized, shared[None], {widths: shared[widths] for widths in shared if widths})

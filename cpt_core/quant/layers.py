@@ -7,14 +7,14 @@ enters no product, stays in full precision. What is kept for the backward pass a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpt_core.quant import noise, sbm
+from cpt_core.quant import integer, noise, sbm
 from cpt_core.quant.bit_widths import BitWidths
 from cpt_core.quant.quantizer import Quantizer
 from cpt_core.quant.ranges import Share, over_ranks, tensor_range
@@ -35,6 +35,8 @@ class QuantizedLayer(nn.Module):
     noise_stream: Tensor
     bit_widths: BitWidths
     quantizer: Quantizer
+    backend: integer.Backend
+    """What computes its products: `int8` does wherever bit widths and input allow."""
     share: Share | None
     """How ranges are shared with other ranks; None: each rank has its own. See `share_ranges`."""
 
@@ -47,7 +49,11 @@ class QuantizedLayer(nn.Module):
         return [self.get_parameter("weight")]
 
     def init_quantization(
-        self, quantizer: Quantizer = sbm.QUANTIZER, bit_widths: BitWidths | None = None, index: int = 0
+        self,
+        quantizer: Quantizer = sbm.QUANTIZER,
+        bit_widths: BitWidths | None = None,
+        index: int = 0,
+        backend: str = "simulated",
     ) -> None:
         """Add what a quantised layer has beyond its parent.
 
@@ -55,8 +61,10 @@ class QuantizedLayer(nn.Module):
             quantizer: how it rounds.
             bit_widths: its widths, shared with other layers; by default its own, in full precision.
             index: its number among the layers of a model, which makes its noise independent of theirs.
+            backend: "simulated", "int8" or "auto", see `integer.choose`.
         """
         self.quantizer, self.share = quantizer, None
+        self.backend = integer.choose(self, backend)
         self.bit_widths = BitWidths() if bit_widths is None else bit_widths
         like = self.quantized_weights()[0]
         for name in self.quantized_inputs():
@@ -71,8 +79,29 @@ class QuantizedLayer(nn.Module):
         """The rounded input, on the batch's own range in training and the running one in evaluation."""
         if x.numel() == 0:
             return x
-        zero_point, span = self._observe(x, name) if self.training else self._running(name)
-        return self.quantizer.activation(x, self.bit_widths.forward_levels, zero_point, span)
+        return self.quantizer.activation(x, self.bit_widths.forward_levels, *self._range(x, name))
+
+    def code_input(self, x: Tensor, name: str = "") -> integer.Codes:
+        """As `quantize_input`, its codes."""
+        return integer.code_tensor(x, *self._range(x, name), self.bit_widths.forward_levels)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, name: str = "", product: int = 0) -> Tensor:
+        """The affine map of the rounded input by the rounded weight; `name` of the input, number of the product."""
+        if self.in_integers(x):
+            x = x.contiguous()
+            return integer.linear(x, self.code_input(x, name), weight, bias, self.error_rounding(product))
+        y = F.linear(self.quantize_input(x, name), self.quantize_weight(weight), bias)
+        return self.quantize_output_gradient(y, product)
+
+    def in_integers(self, x: Tensor) -> bool:
+        """Whether the product with `x` runs on codes."""
+        return (
+            self.backend == "int8"
+            and self.bit_widths.in_bytes
+            and x.dtype == torch.float32
+            and x.numel() > 0
+            and not torch.compiler.is_compiling()
+        )
 
     def quantize_weight(self, weight: Tensor) -> Tensor:
         """The rounded weight."""
@@ -83,8 +112,14 @@ class QuantizedLayer(nn.Module):
         widths = self.bit_widths
         if not widths.quantize_backward or not torch.is_grad_enabled():
             return y
+        levels, seed, share = self.error_rounding(product)
+        return round_gradient(self.quantizer.gradient, y, levels, seed, share)
+
+    def error_rounding(self, product: int = 0) -> integer.ErrorRounding:
+        """How the error of a product is rounded."""
+        widths = self.bit_widths
         seed = self.noise_seed() + noise.product_stream(product) if widths.stochastic else None
-        return round_gradient(self.quantizer.gradient, y, widths.backward_levels, seed, self.share)
+        return integer.ErrorRounding(widths.backward_levels, seed, self.share)
 
     def noise_seed(self) -> Tensor:
         """Seed of this layer's noise in this pass, 0-d; each of its products adds a stream of its own."""
@@ -96,6 +131,9 @@ class QuantizedLayer(nn.Module):
 
     def _running(self, name: str) -> tuple[Tensor, Tensor]:
         return self.get_buffer(f"running_zero_point{name}"), self.get_buffer(f"running_range{name}")
+
+    def _range(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        return self._observe(x, name) if self.training else self._running(name)
 
     @torch.no_grad()
     def _observe(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -117,6 +155,10 @@ class QuantConv2d(nn.Conv2d, QuantizedLayer):
         """The convolution of `input`, (batch, in_channels, height, width)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
+        if self.in_integers(input):
+            x = input.contiguous(memory_format=torch.channels_last)
+            place = self.stride[0], cast(int, self.padding[0])  # what integer.choose admits
+            return integer.convolution(x, self.code_input(x), self.weight, self.bias, self.error_rounding(), *place)
         y = self._conv_forward(self.quantize_input(input), self.quantize_weight(self.weight), self.bias)
         return self.quantize_output_gradient(y)
 
@@ -132,8 +174,7 @@ class QuantLinear(nn.Linear, QuantizedLayer):
         """The affine map of `input`, (..., in_features)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
-        y = F.linear(self.quantize_input(input), self.quantize_weight(self.weight), self.bias)
-        return self.quantize_output_gradient(y)
+        return self.linear(input, self.weight, self.bias)
 
 
 def share_ranges(model: nn.Module, group: dist.ProcessGroup) -> None:

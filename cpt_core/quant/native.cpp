@@ -99,6 +99,13 @@ INLINED float on_grid(float code, float zero_point, float scale, float levels) {
     return ((code + ROUNDER) - ROUNDER) * scale + zero_point;
 }
 
+// As on_grid, the code alone. That of NaN is some code: NaN is in the scale.
+INLINED uint8_t code_of(float code, float levels) {
+    code = code > 0.0F ? code : 0.0F;
+    code = code > levels ? levels : code;
+    return static_cast<uint8_t>(static_cast<int32_t>((code + ROUNDER) - ROUNDER));
+}
+
 VECTORISED void nearest(const float* __restrict x, float* __restrict y, int32_t n, Grid grid) {
     const float zero_point = grid.zero_point, scale = grid.scale, levels = grid.levels;
     for (int32_t i = 0; i < n; ++i) y[i] = on_grid((x[i] - zero_point) / scale, zero_point, scale, levels);
@@ -110,6 +117,20 @@ VECTORISED void stochastic(const float* __restrict x, float* __restrict y, int32
     for (int32_t i = 0; i < n; ++i) {
         const float noise = uniform(first + static_cast<uint32_t>(i), key_low, key_high);
         y[i] = on_grid((x[i] - zero_point) / scale + noise, zero_point, scale, levels);
+    }
+}
+
+VECTORISED void nearest_codes(const float* __restrict x, uint8_t* __restrict codes, int32_t n, Grid grid) {
+    const float zero_point = grid.zero_point, scale = grid.scale, levels = grid.levels;
+    for (int32_t i = 0; i < n; ++i) codes[i] = code_of((x[i] - zero_point) / scale, levels);
+}
+
+VECTORISED void stochastic_codes(const float* __restrict x, uint8_t* __restrict codes, int32_t n, Grid grid,
+                                 uint32_t first, uint32_t key_low, uint32_t key_high) {
+    const float zero_point = grid.zero_point, scale = grid.scale, levels = grid.levels;
+    for (int32_t i = 0; i < n; ++i) {
+        const float noise = uniform(first + static_cast<uint32_t>(i), key_low, key_high);
+        codes[i] = code_of((x[i] - zero_point) / scale + noise, levels);
     }
 }
 
@@ -127,6 +148,17 @@ void round_part(const float* x, float* y, int64_t first, int32_t n, Grid grid, N
         nearest(x + first, y + first, n, grid);
 }
 
+// Calls `work(group, first, size)` for the chunks of (outer, groups, columns) elements, no chunk in two groups.
+template <typename Work>
+INLINED void each_group_chunk(int64_t outer, int64_t groups, int64_t columns, Work work) {
+    const int64_t chunks = (columns + CHUNK - 1) / CHUNK, rows = outer * groups;
+#pragma omp parallel for if (rows * columns > CHUNK)
+    for (int64_t i = 0; i < rows * chunks; ++i) {
+        const int64_t row = i / chunks, begin = i % chunks * CHUNK;
+        work(row % groups, row * columns + begin, static_cast<int32_t>(std::min(CHUNK, columns - begin)));
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -142,17 +174,45 @@ void cpt_range(const float* x, int64_t n, float* low, float* span) {
     *span = seen.span();
 }
 
-// x rounded to the grid of `levels` steps from `low` to `low` + `span`, into y; stochastically if there is a seed.
-void cpt_round(const float* x, float* y, int64_t n, const float* low, const float* span, const int32_t* levels,
-               const int64_t* seed) {
-    const Grid grid(*low, *span, *levels);
-    const Noise noise(seed);
-#pragma omp parallel for if (n > CHUNK)
-    for (int64_t begin = 0; begin < n; begin += CHUNK)
-        round_part(x, y, begin, static_cast<int32_t>(std::min(CHUNK, n - begin)), grid, noise);
+// As cpt_range, over dimensions 0 and 2 of x (outer, groups, columns): one of each for a group.
+void cpt_group_ranges(const float* x, int64_t outer, int64_t groups, int64_t columns, float* low, float* span) {
+#pragma omp parallel for if (outer * groups * columns > CHUNK)
+    for (int64_t group = 0; group < groups; ++group) {
+        Range seen;
+        for (int64_t i = 0; i < outer; ++i) {
+            const float* row = x + (i * groups + group) * columns;
+            each_chunk(columns, [&](int64_t at, int32_t size) { seen = wider(seen, range(row + at, size)); });
+        }
+        low[group] = seen.minimum();
+        span[group] = seen.span();
+    }
 }
 
-// As cpt_round, each of the rows of x, `columns` long, on its own range.
+// x (outer, groups, columns) rounded to grids of `levels` steps from `low` to `low` + `span`, one for a group, into y;
+// stochastically if there is a seed.
+void cpt_round(const float* x, float* y, int64_t outer, int64_t groups, int64_t columns, const float* low,
+               const float* span, const int32_t* levels, const int64_t* seed) {
+    const Noise noise(seed);
+    each_group_chunk(outer, groups, columns, [&](int64_t group, int64_t first, int32_t size) {
+        round_part(x, y, first, size, Grid(low[group], span[group], *levels), noise);
+    });
+}
+
+// As cpt_round, the codes of at most 8 bits instead of the numbers.
+void cpt_codes(const float* x, uint8_t* codes, int64_t outer, int64_t groups, int64_t columns, const float* low,
+               const float* span, const int32_t* levels, const int64_t* seed) {
+    const Noise noise(seed);
+    each_group_chunk(outer, groups, columns, [&](int64_t group, int64_t first, int32_t size) {
+        const Grid grid(low[group], span[group], *levels);
+        if (noise.wanted)
+            stochastic_codes(x + first, codes + first, size, grid, static_cast<uint32_t>(first), noise.key_low,
+                             noise.key_high);
+        else
+            nearest_codes(x + first, codes + first, size, grid);
+    });
+}
+
+// The rows of x, `columns` long, rounded each on its own range.
 void cpt_round_rows(const float* x, float* y, int64_t rows, int64_t columns, const int32_t* levels,
                     const int64_t* seed) {
     const Noise noise(seed);

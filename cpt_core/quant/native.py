@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -27,11 +27,14 @@ def _load() -> ctypes.CDLL | None:
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     for name, arguments in {
         "cpt_range": [pointer, count, pointer, pointer],
-        "cpt_round": [pointer, pointer, count, pointer, pointer, pointer, pointer],
+        "cpt_group_ranges": [pointer, count, count, count, pointer, pointer],
+        "cpt_round": [pointer, pointer, count, count, count, pointer, pointer, pointer, pointer],
+        "cpt_codes": [pointer, pointer, count, count, count, pointer, pointer, pointer, pointer],
         "cpt_round_rows": [pointer, pointer, count, count, pointer, pointer],
     }.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
+    library.cpt_instructions.restype = ctypes.c_char_p
     return library
 
 
@@ -42,6 +45,11 @@ _enabled = True
 def available() -> bool:
     """Whether the C++ functions were built."""
     return _library is not None
+
+
+def instructions() -> str:
+    """The instruction set that integer products take: "AVX512-VNNI", "AVX512", "AVX2", or "none" of them."""
+    return "none" if _library is None else _library.cpt_instructions().decode()
 
 
 @contextmanager
@@ -71,32 +79,69 @@ def takes(x: Tensor) -> bool:
 def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
     """Minimum and range of all elements, 0-d; NaN where there is one."""
     low, span = x.new_empty(()), x.new_empty(())
-    _functions().cpt_range(x.data_ptr(), x.numel(), low.data_ptr(), span.data_ptr())
+    functions().cpt_range(x.data_ptr(), x.numel(), low.data_ptr(), span.data_ptr())
     return low, span
 
 
-def round_affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, seed: Tensor | None = None) -> Tensor:
-    """`x` on the grid of `levels` steps from `zero_point` to `zero_point + span`; with a seed, stochastically.
+def group_ranges(x: Tensor, groups: int, outer: int = 1) -> tuple[Tensor, Tensor]:
+    """Minimum and range of each group of `x`, which is (outer, groups, anything) in memory; each is 1-d."""
+    low, span = x.new_empty(groups), x.new_empty(groups)
+    functions().cpt_group_ranges(
+        x.data_ptr(), outer, groups, x.numel() // (outer * groups), low.data_ptr(), span.data_ptr()
+    )
+    return low, span
 
-    `zero_point` and `span` are 0-d float32, `levels` 0-d int32, `seed` 0-d int64.
+
+def round_affine(
+    x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, seed: Tensor | None = None, outer: int = 1
+) -> Tensor:
+    """`x` on the grids of `levels` steps from `zero_point` to `zero_point + span`; with a seed, stochastically.
+
+    `zero_point` and `span` are float32: one number for all of `x`, or one for each group as in `group_ranges`;
+    `levels` is 0-d int32, `seed` 0-d int64.
     """
     y = torch.empty_like(x)
-    _functions().cpt_round(
+    _on_grids(functions().cpt_round, x, y, zero_point, span, levels, seed, outer)
+    return y
+
+
+def codes(
+    x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, seed: Tensor | None = None, outer: int = 1
+) -> Tensor:
+    """As `round_affine`, the codes, at most 255, as uint8."""
+    y = torch.empty_like(x, dtype=torch.uint8)
+    _on_grids(functions().cpt_codes, x, y, zero_point, span, levels, seed, outer)
+    return y
+
+
+def _on_grids(
+    function: Callable[..., None],
+    x: Tensor,
+    y: Tensor,
+    zero_point: Tensor,
+    span: Tensor,
+    levels: Tensor,
+    seed: Tensor | None,
+    outer: int,
+) -> None:
+    groups = zero_point.numel()
+    function(
         x.data_ptr(),
         y.data_ptr(),
-        x.numel(),
+        outer,
+        groups,
+        x.numel() // (outer * groups),
         zero_point.data_ptr(),
         span.data_ptr(),
         levels.data_ptr(),
         None if seed is None else seed.data_ptr(),
     )
-    return y
 
 
 def round_rows(x: Tensor, rows: int, levels: Tensor, seed: Tensor | None = None) -> Tensor:
     """As `round_affine`, each of the `rows` equal parts of `x` in memory on its own range."""
     y = torch.empty_like(x)
-    _functions().cpt_round_rows(
+    functions().cpt_round_rows(
         x.data_ptr(),
         y.data_ptr(),
         rows,
@@ -107,7 +152,8 @@ def round_rows(x: Tensor, rows: int, levels: Tensor, seed: Tensor | None = None)
     return y
 
 
-def _functions() -> ctypes.CDLL:
+def functions() -> ctypes.CDLL:
+    """The library, where it was built."""
     if _library is None:
         raise RuntimeError("the C++ functions of cpt_core.quant were not built")
     return _library

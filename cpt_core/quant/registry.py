@@ -6,7 +6,7 @@ from cpt_core.quant import dorefa, sbm, wageubn
 from cpt_core.quant.quantizer import Quantizer
 
 QUANTIZERS = {"sbm": sbm.QUANTIZER, "dorefa": dorefa.QUANTIZER, "wageubn": wageubn.QUANTIZER}
-BACKENDS = ("simulated",)
+BACKENDS = ("simulated", "int8", "auto")
 
 
 def find_quantizer(name: str) -> Quantizer:
@@ -20,7 +20,9 @@ def find_quantizer(name: str) -> Quantizer:
     return QUANTIZERS[name]
 
 
-def check_backend(name: str) -> None:
-    """Raises ValueError unless there is a backend called `name`."""
+def check_backend(name: str, quantizer: str) -> None:
+    """Raises ValueError unless there is a backend called `name`, and it can take that quantizer."""
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}: use one of {', '.join(BACKENDS)}")
+    if name == "int8" and quantizer != "sbm":
+        raise ValueError(f"backend 'int8' takes the quantizer 'sbm', not {quantizer!r}: use 'auto' or 'simulated'")

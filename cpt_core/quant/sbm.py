@@ -41,8 +41,10 @@ def gradient(g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None
     """
     if g.dim() != 3 or g.numel() == 0:
         return _affine(g, *tensor_range(g, share), levels, seed)
-    if len(g) == 1 and native.takes(g):
-        return native.round_rows(g, g.shape[1], levels, seed)
+    if native.takes(g):
+        if len(g) == 1:
+            return native.round_rows(g, g.shape[1], levels, seed)
+        return native.round_affine(g, *native.group_ranges(g, g.shape[1], len(g)), levels, seed, len(g))
     low, high = g.amin((0, 2), keepdim=True), g.amax((0, 2), keepdim=True)
     return _affine(g, low, high - low, levels, seed)
 
@@ -61,11 +63,16 @@ def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, seed: T
     if zero_point.dim() == 0 and native.takes(x):
         return native.round_affine(x, zero_point, span, levels, seed)
     scale = (span / levels).clamp_min_(MIN_SCALE)
+    return steps(x, zero_point, scale, levels, seed).mul_(scale).add_(zero_point)
+
+
+def steps(x: Tensor, zero_point: Tensor, scale: Tensor, levels: Tensor, seed: Tensor | None = None) -> Tensor:
+    """How many steps of `scale` above `zero_point` `x` is rounded to, 0 to `levels`; with a seed, stochastically."""
     q = (x - zero_point).div_(scale)
     if seed is not None:
         q.add_(noise.uniform(x, seed))
     # Two clamps with one bound each: one clamp with a tensor bound is slower than both.
-    return q.clamp_min_(0).clamp_max_(levels).round_().mul_(scale).add_(zero_point)
+    return q.clamp_min_(0).clamp_max_(levels).round_()
 
 
 QUANTIZER = Quantizer(weight, activation, gradient, stochastic_gradient=True, first_layer=True)

@@ -154,6 +154,11 @@ class JobSpec(SpecModel):
         devices = self.resources.devices
         self._check_length()
         self._check_model_fits_the_data()
+        if self.precision.backend == "int8" and self.precision.quantizer != "sbm":
+            raise field_error(
+                "/precision/backend",
+                f"int8 needs the quantizer sbm, not {self.precision.quantizer}: use auto or simulated",
+            )
         if self.evaluation.bits not in (None, 32) and self.precision.min_bits == 32:
             raise field_error(
                 "/evaluation/bits",

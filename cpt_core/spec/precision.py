@@ -88,8 +88,10 @@ class PrecisionBase(SpecModel):
     quantizer: Literal["sbm", "dorefa", "wageubn"] = "sbm"
     """The quantiser: `sbm` (Banner et al. 2018), affine min/max with stochastic rounding of the errors; `dorefa` (Zhou
     et al. 2016); `wageubn` (Yang et al. 2020)."""
-    backend: Literal["simulated"] = "simulated"
-    """How quantised products are computed: `simulated` in floating point."""
+    backend: Literal["simulated", "int8", "auto"] = "simulated"
+    """What quantised products are computed in: `simulated`, floating point; `int8`, integers in each layer that can,
+    while its widths are 8 bits or less, which needs the quantiser `sbm`; `auto`, integers where that is expected to be
+    faster. Integers give what is simulated up to the rounding of floats. The event `started` says which layers do."""
     sync_ranges: bool = False
     """Whether inputs, and errors with one range for a whole tensor, are quantised on their range over all devices, as
     one device with the whole batch would; else on that of each device's own part, which needs no waiting."""

@@ -20,7 +20,7 @@ from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.models import build_model, sample_of
-from cpt_core.quant import quantize_model
+from cpt_core.quant import native, quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
 from cpt_core.seeding import derive
@@ -306,10 +306,12 @@ class Trainer:
                 macs=self.profile.macs,
                 energy=self.account.energy_source,
                 grid_gco2e_per_kwh=self.run.grid_gco2e_per_kwh,
+                backends=self.precision.backends,
                 environment={
                     "python": platform.python_version(),
                     "torch": torch.__version__,
                     "cpt-service": version("cpt-service"),
+                    "integer instructions": native.instructions(),
                 },
             )
         )

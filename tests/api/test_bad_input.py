@@ -129,6 +129,10 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
         {"lr_schedule": {"name": "constant", "warmup_steps": 99}},
         "/lr_schedule/warmup_steps",
     ),
+    "integers with another quantizer": (
+        {"precision": {"schedule": "static", "quantizer": "dorefa", "backend": "int8"}},
+        "/precision/backend",
+    ),
     "wrong type of section": ({"training": []}, "/training"),
     "name too long": ({"name": "x" * 101}, "/name"),
     "name with a control character": ({"name": "a\x1b[31m"}, "/name"),

@@ -12,7 +12,18 @@ from cpt_core.quant.bit_widths import levels_tensor
 
 SEED = torch.tensor(-0x123456789ABCDEF)
 # Empty lanes, whole ones, more than one chunk, and both memory formats.
-SHAPES = [(1,), (7,), (3, 5), (64, 64, 3, 3), (1, 20, 260), (3, 4, 5), (70_001,), (2, 3, 150, 170), (5, 70_001)]
+SHAPES = [
+    (1,),
+    (7,),
+    (3, 5),
+    (64, 64, 3, 3),
+    (1, 20, 260),
+    (3, 4, 5),
+    (70_001,),
+    (2, 3, 150, 170),
+    (5, 70_001),
+    (2, 3, 70_001),
+]
 
 
 def both(function) -> tuple[Tensor, Tensor]:

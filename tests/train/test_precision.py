@@ -54,3 +54,20 @@ def test_errors_cycle_by_their_own_bounds_and_are_counted_so(here):
         result.gbitops == 4 * 8 * macs * (cost.bit_operations_per_mac(8, 4) + cost.bit_operations_per_mac(8, 5)) / 1e9
     )
     assert result.gbitops_static == cost.step_gbitops(macs, 64, 8, 6)
+
+
+@pytest.mark.parametrize("model", [{"name": "resnet8"}, {"name": "resnet18"}], ids=lambda model: model["name"])
+def test_training_in_integers_starts_as_simulated_and_names_its_layers(here, model):
+    def run(backend):
+        precision = {"schedule": "static", "bits": 8, "backend": backend}
+        _code, events = here.train(make_spec(model=model, precision=precision, **TWO_STEPS), name=backend)
+        (started,) = (event for event in events if isinstance(event, Started))
+        return started.backends, [step.loss for step in steps_of(events)]
+
+    simulated, losses = run("simulated")
+    integers, mine = run("int8")
+    assert list(simulated) == ["simulated"]
+    assert integers == {"int8": simulated["simulated"]}
+    # A code at the border of two may fall to the other side, which later layers and steps amplify.
+    assert mine[0] == pytest.approx(losses[0], rel=1e-2)
+    assert mine != losses

@@ -19,6 +19,7 @@ RUNS = {
             "quantizer": "dorefa",
         }
     },
+    "in integers": {"precision": {"schedule": "static", "bits": 6, "backend": "int8"}},
     "fp32": {"precision": {"schedule": "static", "bits": 32}},
     # 20 images make two batches an epoch: the checkpoint after step 3 is inside the second epoch.
     "accumulated and clipped": {"training": {"steps": 8, "batch_size": 8, "accumulation": 2, "clip_norm": 0.5}},

@@ -1,0 +1,17 @@
+"""The `int8` backend: products of 8-bit codes in integers, equal to simulated ones up to the rounding of floats.
+
+A tensor is kept as its codes, a byte each, with the range that makes numbers of them. Sums of products of codes are
+exact; what the zero points add follows from sums of the codes themselves. Exact too is the gradient of a weight, whose
+operands are the rounded error and the saved input. Only the scales of a weight differ along the sum that makes the
+gradient of an input, so that the weight goes into it in 16-bit fixed point, as does an error whose rows have ranges of
+their own into the gradient of a weight: an error of up to 1/65,534 of the largest weight, 3e-5 to 5e-5 of the result.
+
+The sums are computed by C++ (`tiles.h` and what includes it; AVX512-VNNI, AVX512 or AVX2, found out at run time), or by
+`torch._int_mm` where that was not built and on a GPU, for linear layers alone.
+"""
+
+from cpt_core.quant.integer.choice import Backend, choose
+from cpt_core.quant.integer.codes import Codes, code_error, code_tensor
+from cpt_core.quant.integer.functions import ErrorRounding, convolution, linear
+
+__all__ = ["Backend", "Codes", "ErrorRounding", "choose", "code_error", "code_tensor", "convolution", "linear"]

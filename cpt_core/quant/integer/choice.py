@@ -1,0 +1,54 @@
+"""Which layers compute in integers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from cpt_core.quant import native
+
+Backend = Literal["simulated", "int8"]
+"""What computes the products of a layer."""
+
+MIN_TERMS = 64
+"""Products that a sum of a layer must have for `auto` to choose integers: shorter ones do not pay for making codes."""
+
+
+def choose(layer: nn.Module, backend: str) -> Backend:
+    """The backend of one layer.
+
+    Args:
+        layer: a quantised layer.
+        backend: "simulated"; "int8", integers wherever the layer has products that can take them; or "auto", where that
+            is expected to be faster too.
+    """
+    if backend == "simulated" or not _can(layer):
+        return "simulated"
+    return "int8" if backend == "int8" or _pays(layer) else "simulated"
+
+
+def _can(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.LSTM):
+        return False
+    if not isinstance(layer, nn.Conv2d):
+        return True
+    square = all(len(set(pair)) == 1 for pair in (layer.kernel_size, layer.stride, layer.dilation))
+    padding = layer.padding
+    return (
+        native.available()
+        and square
+        and layer.groups == 1
+        and layer.dilation[0] == 1
+        and layer.padding_mode == "zeros"
+        and not isinstance(padding, str)
+        and len(set(padding)) == 1
+    )
+
+
+def _pays(layer: nn.Module) -> bool:
+    weights = [parameter for parameter in layer.parameters() if parameter.dim() > 1]
+    if any(weight.is_cuda for weight in weights):
+        return torch.cuda.get_device_capability()[0] >= 8
+    return native.instructions() != "none" and all(weight[0].numel() >= MIN_TERMS for weight in weights)

@@ -1,0 +1,368 @@
+// The products of a 2-d convolution without groups or dilation, in channels-last memory, one image at a time.
+
+#include "products.h"
+
+namespace cpt {
+namespace {
+
+// (batch, height, width, channels) of x; (out_channels, kernel, kernel, channels) of w.
+struct Shape {
+    int64_t batch, channels, height, width, out_channels, kernel, stride, padding;
+
+    int64_t out_height() const { return (height + 2 * padding - kernel) / stride + 1; }
+    int64_t out_width() const { return (width + 2 * padding - kernel) / stride + 1; }
+    int64_t pixels() const { return height * width; }
+    int64_t out_pixels() const { return out_height() * out_width(); }
+    int64_t taps() const { return kernel * kernel; }
+};
+
+// An image with a border, in which the pixels that a tap may reach beyond its edges are absent: code 0, which no term of
+// a zero point counts.
+struct Canvas {
+    int64_t top, left, height, width, channels;  // channels padded to whole steps
+
+    int64_t size() const { return height * width * channels; }
+    int64_t at(int64_t y, int64_t x) const { return ((y + top) * width + x + left) * channels; }
+};
+
+template <class Element>
+void draw(const Canvas& canvas, const uint8_t* image, int64_t height, int64_t width, int64_t channels, Element* to) {
+    for (int64_t y = 0; y < height; ++y) {
+        if (channels == canvas.channels) {
+            spread(image + y * width * channels, to + canvas.at(y, 0), width * channels);
+            continue;
+        }
+        for (int64_t x = 0; x < width; ++x) spread(image + (y * width + x) * channels, to + canvas.at(y, x), channels);
+    }
+}
+
+// Distinguishes pixels by the taps of them that lie within the other image, so that what these taps add is worked out
+// once for all pixels of the same kind.
+struct Kinds {
+    std::vector<std::vector<int64_t>> members;  // taps of each kind
+    std::vector<int64_t> of;                    // kind of each pixel
+
+    void add(const std::vector<int64_t>& taps) {
+        for (size_t kind = 0; kind < members.size(); ++kind)
+            if (members[kind] == taps) return of.push_back(static_cast<int64_t>(kind));
+        of.push_back(static_cast<int64_t>(members.size()));
+        members.push_back(taps);
+    }
+};
+
+// Sums over the channels of a canvas, of the pixels that the taps of each output pixel reach.
+template <class Element>
+void window_sums(const Shape& shape, const Canvas& canvas, const Element* image, std::vector<int32_t>& sums,
+                 int32_t* windows) {
+    for (int64_t pixel = 0; pixel < canvas.height * canvas.width; ++pixel) {
+        int32_t sum = 0;
+        for (int64_t c = 0; c < canvas.channels; ++c) sum += image[pixel * canvas.channels + c];
+        sums[pixel] = sum;
+    }
+    int64_t pixel = 0;
+    for (int64_t y = 0; y < shape.out_height(); ++y)
+        for (int64_t x = 0; x < shape.out_width(); ++x, ++pixel) {
+            int32_t sum = 0;
+            for (int64_t i = 0; i < shape.kernel; ++i)
+                for (int64_t j = 0; j < shape.kernel; ++j)
+                    sum += sums[(y * shape.stride + i) * canvas.width + x * shape.stride + j];
+            windows[pixel] = sum;
+        }
+}
+
+template <class Layout>
+void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x, Grid grid, int32_t levels,
+             const Weight& w, const float* bias, float* y) {
+    const auto b = forward_panels<Layout>(w);
+    const int64_t channels = ceil_to(shape.channels, Layout::K), pixels = shape.out_pixels(), n = shape.out_channels;
+    const Canvas canvas{shape.padding, shape.padding, shape.height + 2 * shape.padding, shape.width + 2 * shape.padding,
+                        channels};
+    std::vector<int64_t> taps, a_at, out_at, add_at;
+    for (int64_t i = 0; i < shape.kernel; ++i)
+        for (int64_t j = 0; j < shape.kernel; ++j) taps.push_back((i * canvas.width + j) * channels);
+    Kinds kinds;
+    for (int64_t oy = 0; oy < shape.out_height(); ++oy)
+        for (int64_t ox = 0; ox < shape.out_width(); ++ox) {
+            const int64_t top = oy * shape.stride - shape.padding, left = ox * shape.stride - shape.padding;
+            a_at.push_back(canvas.at(top, left));
+            out_at.push_back((oy * shape.out_width() + ox) * n);
+            std::vector<int64_t> within;
+            for (int64_t i = 0; i < shape.kernel; ++i)
+                for (int64_t j = 0; j < shape.kernel; ++j)
+                    if (top + i >= 0 && top + i < shape.height && left + j >= 0 && left + j < shape.width)
+                        within.push_back(i * shape.kernel + j);
+            kinds.add(within);
+            add_at.push_back(kinds.of.back() * n);
+        }
+    std::vector<float> add(kinds.members.size() * n);
+    for (size_t kind = 0; kind < kinds.members.size(); ++kind)
+        for (int64_t i = 0; i < n; ++i) {
+            int64_t sum = 0;
+            for (const int64_t tap : kinds.members[kind]) sum += w.code_sum(i, tap);
+            add[kind * n + i] = grid.zero_point * w.scale[i] * static_cast<float>(sum) + (bias ? bias[i] : 0.0F);
+        }
+    std::vector<int64_t> counts(pixels);  // of numbers within a pixel's window
+    for (int64_t pixel = 0; pixel < pixels; ++pixel)
+        counts[pixel] = shape.channels * static_cast<int64_t>(kinds.members[kinds.of[pixel]].size());
+    const Plan<Layout> plan(taps, channels, NARROW_TERMS, levels, w.centre_code);
+    const Columns columns{n, w.scale.data(), w.zero_point.data()};
+#pragma omp parallel
+    {
+        std::vector<typename Layout::A> image(canvas.size());
+        std::vector<int32_t> sums(canvas.height * canvas.width), windows(pixels);
+        std::vector<float> terms(pixels);
+#pragma omp for
+        for (int64_t i = 0; i < shape.batch; ++i) {
+            draw(canvas, x + i * shape.pixels() * shape.channels, shape.height, shape.width, shape.channels, image.data());
+            window_sums(shape, canvas, image.data(), sums, windows.data());
+            for (int64_t pixel = 0; pixel < pixels; ++pixel)
+                terms[pixel] = grid.sum(windows[pixel], counts[pixel]);
+            multiply<Layout>(kernel, plan,
+                             {pixels, image.data(), a_at.data(), y + i * pixels * n, out_at.data(), &grid.scale, 0,
+                              terms.data(), add.data(), add_at.data()},
+                             b.data(), columns);
+        }
+    }
+}
+
+// Pixels of dx whose taps reach the error at the same steps: with a stride of s there are s x s such phases.
+struct Phase {
+    Transposed b;
+    Plan<Pairs> plan;
+    std::vector<int64_t> a_at, out_at, add_at;
+    std::vector<float> add;
+};
+
+Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid error, int32_t error_levels, int64_t py,
+                 int64_t px) {
+    const int64_t s = shape.stride, k = shape.channels;
+    std::vector<int64_t> taps, offsets;
+    for (int64_t i = 0; i < shape.kernel; ++i)
+        for (int64_t j = 0; j < shape.kernel; ++j) {
+            const int64_t y = py + shape.padding - i, x = px + shape.padding - j;
+            if (y % s || x % s) continue;
+            taps.push_back(i * shape.kernel + j);
+            offsets.push_back(canvas.at(y / s, x / s));
+        }
+    Phase phase{Transposed(w, taps),
+                Plan<Pairs>(offsets, canvas.channels, WIDE_TERMS, error_levels, 1),
+                {}, {}, {}, {}};
+    Kinds kinds;
+    for (int64_t y = py; y < shape.height; y += s)
+        for (int64_t x = px; x < shape.width; x += s) {
+            phase.a_at.push_back(canvas.at(y / s, x / s) - canvas.at(0, 0));
+            phase.out_at.push_back((y * shape.width + x) * k);
+            std::vector<int64_t> within;
+            for (size_t tap = 0; tap < taps.size(); ++tap) {
+                const int64_t oy = (y + shape.padding - taps[tap] / shape.kernel) / s;
+                const int64_t ox = (x + shape.padding - taps[tap] % shape.kernel) / s;
+                const bool before = y + shape.padding < taps[tap] / shape.kernel || x + shape.padding < taps[tap] % shape.kernel;
+                if (!before && oy < shape.out_height() && ox < shape.out_width())
+                    within.push_back(static_cast<int64_t>(tap));
+            }
+            kinds.add(within);
+            phase.add_at.push_back(kinds.of.back() * k);
+        }
+    phase.add.resize(kinds.members.size() * k);
+    for (size_t kind = 0; kind < kinds.members.size(); ++kind)
+        for (const int64_t tap : kinds.members[kind])
+            for (int64_t c = 0; c < k; ++c) phase.add[kind * k + c] += error.zero_point * phase.b.sums[tap * k + c];
+    return phase;
+}
+
+void input_gradient(const Shape& shape, const uint8_t* error, Grid grid, int32_t levels, const Weight& w, float* dx) {
+    const int64_t n = shape.out_channels, k = shape.channels, border = shape.kernel;
+    const Canvas canvas{border, border, shape.out_height() + 2 * border, shape.out_width() + 2 * border,
+                        ceil_to(n, Pairs::K)};
+    std::vector<Phase> phases;
+    for (int64_t py = 0; py < shape.stride; ++py)
+        for (int64_t px = 0; px < shape.stride; ++px)
+            phases.push_back(make_phase(shape, canvas, w, grid, levels, py, px));
+#pragma omp parallel
+    {
+        std::vector<int16_t> image(canvas.size());
+#pragma omp for
+        for (int64_t i = 0; i < shape.batch; ++i) {
+            draw(canvas, error + i * shape.out_pixels() * n, shape.out_height(), shape.out_width(), n, image.data());
+            float* to = dx + i * shape.pixels() * k;
+            for (const Phase& phase : phases) {
+                const std::vector<float> scale(k, phase.b.scale), nothing(phase.a_at.size());
+                const int64_t count = static_cast<int64_t>(phase.a_at.size());
+                if (phase.plan.runs.empty()) {
+                    for (const int64_t at : phase.out_at) std::fill_n(to + at, k, 0.0F);
+                    continue;
+                }
+                multiply<Pairs>(pairs_kernel, phase.plan,
+                                {count, image.data(), phase.a_at.data(), to, phase.out_at.data(), &grid.scale, 0,
+                                 nothing.data(), phase.add.data(), phase.add_at.data()},
+                                phase.b.b.data(), {k, scale.data(), nullptr});
+            }
+        }
+    }
+}
+
+// K images with the pixels' codes as neighbours.
+template <class Element>
+void draw_together(const Canvas& canvas, int64_t together, const std::vector<Element>& images, int64_t height,
+                   int64_t width, Element* to) {
+    std::vector<const Element*> rows(together);
+    for (int64_t y = 0; y < height; ++y) {
+        for (int64_t i = 0; i < together; ++i) rows[i] = images.data() + (i * height + y) * width * canvas.channels;
+        interleave(rows.data(), to + canvas.at(y, 0) * together, width * canvas.channels);
+    }
+}
+
+template <typename T>
+void accumulate(const T* from, int32_t* to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+// dw[n, tap, k] = sum over images and pixels of error[p, n] * x[p + tap, k]. Images that lie together are the k of this
+// product, the channels of x its rows.
+template <class Layout>
+void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* error, Grid error_grid,
+                     int32_t error_levels, const uint8_t* x, Grid grid, int32_t levels, float* dw) {
+    using A = typename Layout::A;
+    using B = typename Layout::B;
+    constexpr int64_t K = Layout::K;
+    const int64_t n = shape.out_channels, k = shape.channels, taps = shape.taps(), s = shape.stride;
+    const int64_t height = shape.out_height(), width = shape.out_width();
+    const int64_t rows = ceil_to(k, kernel.rows), columns = panels(n) * NR;
+    const Canvas canvas{shape.padding, shape.padding, shape.height + 2 * shape.padding, shape.width + 2 * shape.padding,
+                        rows};
+    const int32_t centre_code = centre(error_levels);
+    const float error_zero_point = error_grid.zero_point + static_cast<float>(centre_code) * error_grid.scale;
+    // A sum is over as many rows of pixels as cannot overflow.
+    const int64_t rows_at_once = std::max<int64_t>(1, NARROW_TERMS / (K * width));
+    std::vector<Run> runs;
+    for (int64_t y = 0; y < height; ++y) runs.push_back({y * s * canvas.width * rows * K, y * width * columns * K, width});
+    const int64_t burst = Kernel<Layout>::burst(levels, centre_code);
+    std::vector<int64_t> products(taps * rows * columns);
+    std::vector<int64_t> x_sums(shape.pixels() * k), error_sums(shape.out_pixels() * n);
+#pragma omp parallel
+    {
+        std::vector<A> images(K * shape.pixels() * rows), a(canvas.size() * K);
+        std::vector<B> errors(K * shape.out_pixels() * columns), b(shape.out_pixels() * columns * K);
+        std::vector<int64_t> my_products(products.size());
+        std::vector<int32_t> my_x_sums(x_sums.size()), my_error_sums(error_sums.size());
+        const B* error_rows[K];
+        alignas(64) int32_t sums[MAX_MR * NR];
+        const A* tile_rows[MAX_MR];
+#pragma omp for
+        for (int64_t first = 0; first < shape.batch; first += K) {
+            for (int64_t i = 0; i < K; ++i) {
+                error_rows[i] = errors.data() + i * shape.out_pixels() * columns;
+                if (first + i >= shape.batch) {  // fewer images than a step takes
+                    std::fill_n(images.begin() + i * shape.pixels() * rows, shape.pixels() * rows, A(0));
+                    std::fill_n(errors.begin() + i * shape.out_pixels() * columns, shape.out_pixels() * columns, B(0));
+                    continue;
+                }
+                const uint8_t* x_from = x + (first + i) * shape.pixels() * k;
+                const uint8_t* error_from = error + (first + i) * shape.out_pixels() * n;
+                accumulate(x_from, my_x_sums.data(), shape.pixels() * k);
+                accumulate(error_from, my_error_sums.data(), shape.out_pixels() * n);
+                for (int64_t pixel = 0; pixel < shape.pixels(); ++pixel)
+                    spread(x_from + pixel * k, images.data() + (i * shape.pixels() + pixel) * rows, k);
+                for (int64_t pixel = 0; pixel < shape.out_pixels(); ++pixel)
+                    recode(error_from + pixel * n, errors.data() + (i * shape.out_pixels() + pixel) * columns, n,
+                           centre_code);
+            }
+            draw_together(canvas, K, images, shape.height, shape.width, a.data());
+            interleave(error_rows, b.data(), shape.out_pixels() * columns);
+            for (int64_t tap = 0; tap < taps; ++tap)
+                for (int64_t panel = 0; panel < panels(n); ++panel)
+                    for (int64_t at = 0; at < rows; at += kernel.rows) {
+                        const A* from = a.data() + ((tap / shape.kernel * canvas.width + tap % shape.kernel) * rows + at) * K;
+                        for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = from + r * K;
+                        int64_t* to = my_products.data() + ((tap * panels(n) + panel) * rows + at) * NR;
+                        for (int64_t y = 0; y < height; y += rows_at_once) {
+                            kernel.tile(tile_rows, runs.data() + y, runs.data() + std::min(height, y + rows_at_once),
+                                        s * rows * K, b.data() + panel * NR * K, columns * K, burst, sums);
+                            for (int64_t i = 0; i < kernel.rows * NR; ++i) to[i] += sums[i];
+                        }
+                    }
+        }
+#pragma omp critical
+        {
+            for (size_t i = 0; i < products.size(); ++i) products[i] += my_products[i];
+            for (size_t i = 0; i < x_sums.size(); ++i) x_sums[i] += my_x_sums[i];
+            for (size_t i = 0; i < error_sums.size(); ++i) error_sums[i] += my_error_sums[i];
+        }
+    }
+    // What the zero points add, in double: it is a small difference of large terms.
+#pragma omp parallel for
+    for (int64_t tap = 0; tap < taps; ++tap) {
+        std::vector<int64_t> x_sum(k), error_sum(n);
+        int64_t within = 0;
+        for (int64_t oy = 0; oy < height; ++oy)
+            for (int64_t ox = 0; ox < width; ++ox) {
+                const int64_t y = oy * s + tap / shape.kernel - shape.padding, z = ox * s + tap % shape.kernel - shape.padding;
+                if (y < 0 || y >= shape.height || z < 0 || z >= shape.width) continue;
+                ++within;
+                for (int64_t c = 0; c < k; ++c) x_sum[c] += x_sums[(y * shape.width + z) * k + c];
+                for (int64_t i = 0; i < n; ++i) error_sum[i] += error_sums[(oy * width + ox) * n + i];
+            }
+        const double count = static_cast<double>(within * shape.batch);
+        const double unit = static_cast<double>(error_grid.scale) * grid.scale;
+        for (int64_t i = 0; i < n; ++i) {
+            const double e = error_grid.scale * (static_cast<double>(error_sum[i]) - count * centre_code) + count * error_zero_point;
+            for (int64_t c = 0; c < k; ++c) {
+                const int64_t product = products[((tap * panels(n) + i / NR) * rows + c) * NR + i % NR];
+                dw[(i * taps + tap) * k + c] =
+                    static_cast<float>(unit * static_cast<double>(product) + grid.zero_point * e +
+                                       error_zero_point * grid.scale * static_cast<double>(x_sum[c]));
+            }
+        }
+    }
+}
+
+void bias_gradient(const Shape& shape, const uint8_t* error, Grid grid, float* dbias) {
+    const int64_t n = shape.out_channels, rows = shape.batch * shape.out_pixels();
+    std::vector<int64_t> sums(n);
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t i = 0; i < n; ++i) sums[i] += error[row * n + i];
+    for (int64_t i = 0; i < n; ++i)
+        dbias[i] = static_cast<float>(grid.scale * static_cast<double>(sums[i]) + static_cast<double>(rows) * grid.zero_point);
+}
+
+}  // namespace
+}  // namespace cpt
+
+using namespace cpt;
+
+extern "C" {
+
+// y = convolution of x with w, plus bias, which may be null. `shape` is batch, channels, height, width, out_channels,
+// kernel, stride, padding; x (batch, height, width, channels), w (out_channels, kernel, kernel, channels) with a range for
+// each of its first dimension, y (batch, out_height, out_width, out_channels).
+void cpt_convolution(const int64_t* shape, const uint8_t* x, const float* x_low, const float* x_span, const uint8_t* w_codes,
+                     const float* w_low, const float* w_span, const int32_t* levels, const float* bias, float* y) {
+    const Shape of{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7]};
+    const Weight w(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels);
+    const Grid grid(*x_low, *x_span, *levels);
+    if (quads_kernel.takes(*levels, w.centre_code))
+        forward(quads_kernel, of, x, grid, *levels, w, bias, y);
+    else
+        forward(pairs_kernel, of, x, grid, *levels, w, bias, y);
+}
+
+// Gradients of cpt_convolution from the rounded error's codes, shaped as y. Those that are null are not computed.
+void cpt_convolution_backward(const int64_t* shape, const uint8_t* error, const float* error_low, const float* error_span,
+                              const int32_t* error_levels, const uint8_t* x, const float* x_low, const float* x_span,
+                              const uint8_t* w_codes, const float* w_low, const float* w_span, const int32_t* levels,
+                              float* dx, float* dw, float* dbias) {
+    const Shape of{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7]};
+    const Grid error_grid(*error_low, *error_span, *error_levels), grid(*x_low, *x_span, *levels);
+    if (dx)
+        input_gradient(of, error, error_grid, *error_levels,
+                       Weight(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels), dx);
+    if (dw) {
+        if (quads_kernel.takes(*levels, centre(*error_levels)))
+            weight_gradient(quads_kernel, of, error, error_grid, *error_levels, x, grid, *levels, dw);
+        else
+            weight_gradient(pairs_kernel, of, error, error_grid, *error_levels, x, grid, *levels, dw);
+    }
+    if (dbias) bias_gradient(of, error, error_grid, dbias);
+}
+
+}

@@ -1,0 +1,268 @@
+// The products of a linear layer.
+
+#include <cstring>
+
+#include "products.h"
+
+namespace cpt {
+namespace {
+
+// Rows at a time: with 512 inputs 48 KiB of A, which stay in the caches of one core.
+constexpr int64_t ROWS_AT_ONCE = 48;
+// Rows over which the gradient of a weight is summed at a time.
+constexpr int64_t ERRORS_AT_ONCE = 512;
+
+// The rounded error of a linear layer, of which each group of rows has a range of its own.
+struct Error {
+    const uint8_t* codes;
+    int64_t rows, n, groups, group_rows;  // groups take turns, group_rows rows each
+    int32_t levels, centre_code;
+    std::vector<Grid> grids;
+    bool wide;  // several ranges, which only 16-bit fixed point brings together
+    float scale, zero_point;  // of the numbers in B
+
+    Error(const uint8_t* codes_, const float* low, const float* span, int32_t levels_, int64_t rows_, int64_t n_,
+          int64_t groups_, int64_t group_rows_)
+        : codes(codes_),
+          rows(rows_),
+          n(n_),
+          groups(groups_),
+          group_rows(group_rows_),
+          levels(levels_),
+          centre_code(centre(levels_)),
+          wide(groups_ > 1) {
+        float most = 0.0F;
+        for (int64_t group = 0; group < groups; ++group) {
+            grids.emplace_back(low[group], span[group], levels);
+            most = std::max({most, std::fabs(low[group]), std::fabs(low[group] + span[group])});
+        }
+        scale = wide ? std::max(most / WIDE_LEVELS, SMALLEST) : grids[0].scale;
+        zero_point = wide ? 0.0F : grids[0].zero_point + static_cast<float>(centre_code) * scale;
+    }
+
+    const Grid& grid(int64_t row) const { return grids[row / group_rows % groups]; }
+};
+
+VECTORISED void fix(const uint8_t* __restrict from, int16_t* __restrict to, int64_t n, float factor, float term) {
+    constexpr float ROUNDER = 12582912.0F;  // 1.5 x 2^23: adding and subtracting it rounds to an integer
+    for (int64_t i = 0; i < n; ++i)
+        to[i] = static_cast<int16_t>(static_cast<int32_t>((static_cast<float>(from[i]) * factor + term + ROUNDER) - ROUNDER));
+}
+
+// A row of the error as numbers of B.
+void row_of(const Error& error, int64_t row, int16_t* to) {
+    const uint8_t* from = error.codes + row * error.n;
+    if (!error.wide) return recode(from, to, error.n, error.centre_code);
+    const Grid& grid = error.grid(row);
+    fix(from, to, error.n, grid.scale / error.scale, grid.zero_point / error.scale);
+}
+void row_of(const Error& error, int64_t row, int8_t* to) {
+    recode(error.codes + row * error.n, to, error.n, error.centre_code);
+}
+
+template <typename T>
+VECTORISED void add_to(const T* __restrict from, int64_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+struct Input {
+    const uint8_t* codes;
+    Grid grid;
+    int32_t levels;
+    int64_t rows, k;
+};
+
+template <class Layout>
+void forward(const Kernel<Layout>& kernel, const Input& x, const Weight& w, const float* bias, float* y) {
+    const auto b = forward_panels<Layout>(w);
+    const int64_t k = ceil_to(x.k, Layout::K);
+    const Plan<Layout> plan({0}, k, NARROW_TERMS, x.levels, w.centre_code);
+    std::vector<float> add(w.n);
+    for (int64_t n = 0; n < w.n; ++n)
+        add[n] = x.grid.zero_point * w.scale[n] * static_cast<float>(w.code_sum(n, 0)) + (bias ? bias[n] : 0.0F);
+    const Columns columns{w.n, w.scale.data(), w.zero_point.data()};
+#pragma omp parallel
+    {
+        std::vector<typename Layout::A> a(ROWS_AT_ONCE * k);
+        int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
+        float term[ROWS_AT_ONCE];
+#pragma omp for
+        for (int64_t first = 0; first < x.rows; first += ROWS_AT_ONCE) {
+            const int64_t count = std::min(ROWS_AT_ONCE, x.rows - first);
+            for (int64_t r = 0; r < count; ++r) {
+                const uint8_t* from = x.codes + (first + r) * x.k;
+                a_at[r] = r * k;
+                out_at[r] = (first + r) * w.n;
+                spread(from, a.data() + a_at[r], x.k);
+                term[r] = x.grid.sum(total(from, x.k), x.k);
+            }
+            multiply<Layout>(kernel, plan, {count, a.data(), a_at, y, out_at, &x.grid.scale, 0, term, add.data(), nullptr},
+                             b.data(), columns);
+        }
+    }
+}
+
+void input_gradient(const Error& error, const Weight& w, float* dx) {
+    const Transposed transposed(w, {0});
+    const int64_t n = ceil_to(w.n, Pairs::K);
+    const Plan<Pairs> plan({0}, n, WIDE_TERMS, error.levels, 1);
+    const std::vector<float> scale(w.k, transposed.scale), nothing(w.k, 0.0F);
+    const Columns columns{w.k, scale.data(), transposed.sums.data()};
+#pragma omp parallel
+    {
+        std::vector<int16_t> a(ROWS_AT_ONCE * n);
+        int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
+        float row_scale[ROWS_AT_ONCE], term[ROWS_AT_ONCE];
+#pragma omp for
+        for (int64_t first = 0; first < error.rows; first += ROWS_AT_ONCE) {
+            const int64_t count = std::min(ROWS_AT_ONCE, error.rows - first);
+            for (int64_t r = 0; r < count; ++r) {
+                const Grid& grid = error.grid(first + r);
+                a_at[r] = r * n;
+                out_at[r] = (first + r) * w.k;
+                row_scale[r] = grid.scale;
+                term[r] = grid.zero_point;
+                spread(error.codes + (first + r) * w.n, a.data() + a_at[r], w.n);
+            }
+            multiply<Pairs>(pairs_kernel, plan,
+                            {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
+                            transposed.b.data(), columns);
+        }
+    }
+}
+
+
+// dw[n, k] = sum over rows of error[row, n] * x[row, k]: the rows are the k of this product, and the inputs its rows.
+template <class Layout>
+void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Input& x, float* dw) {
+    using A = typename Layout::A;
+    using B = typename Layout::B;
+    constexpr int64_t K = Layout::K;
+    const int64_t n = error.n, k = x.k, width = panels(n) * NR, height = ceil_to(k, kernel.rows);
+    std::vector<A> a(height * ERRORS_AT_ONCE);
+    std::vector<B> b(width * ERRORS_AT_ONCE);
+    std::vector<int64_t> error_sums(n), input_sums(k);
+    std::fill(dw, dw + n * k, 0.0F);
+    const int64_t most = (error.wide ? WIDE_TERMS : NARROW_TERMS) / K;
+    const int64_t burst = Kernel<Layout>::burst(x.levels, error.centre_code);
+    const float unit = error.scale * x.grid.scale;
+#pragma omp parallel
+    {
+        std::vector<A> inputs(K * height), a_step(inputs.size());
+        std::vector<B> errors(K * width), b_step(errors.size());
+        const A* input_rows[K];
+        const B* error_rows[K];
+        for (int64_t i = 0; i < K; ++i) {
+            input_rows[i] = inputs.data() + i * height;
+            error_rows[i] = errors.data() + i * width;
+        }
+        std::vector<int64_t> my_error_sums(n), my_input_sums(k);
+        alignas(64) int32_t sums[MAX_MR * NR];
+        const A* tile_rows[MAX_MR];
+        for (int64_t first = 0; first < x.rows; first += ERRORS_AT_ONCE) {
+            const int64_t count = std::min(ERRORS_AT_ONCE, x.rows - first), steps = (count + K - 1) / K;
+#pragma omp for
+            for (int64_t step = 0; step < steps; ++step) {
+                std::fill(inputs.begin(), inputs.end(), 0);
+                std::fill(errors.begin(), errors.end(), 0);
+                for (int64_t i = 0; i < K && step * K + i < count; ++i) {
+                    const int64_t row = first + step * K + i;
+                    row_of(error, row, errors.data() + i * width);
+                    add_to(error_rows[i], my_error_sums.data(), n);
+                    spread(x.codes + row * k, inputs.data() + i * height, k);
+                    add_to(input_rows[i], my_input_sums.data(), k);
+                }
+                interleave(error_rows, b_step.data(), width);
+                for (int64_t panel = 0; panel < panels(n); ++panel)
+                    std::copy_n(b_step.data() + panel * NR * K, NR * K, b.data() + (panel * steps + step) * NR * K);
+                interleave(input_rows, a_step.data(), height);
+                for (int64_t at = 0; at < height; at += kernel.rows)
+                    std::copy_n(a_step.data() + at * K, kernel.rows * K, a.data() + (at * steps + step * kernel.rows) * K);
+            }
+#pragma omp for
+            for (int64_t panel = 0; panel < panels(n); ++panel)
+                for (int64_t at = 0; at < k; at += kernel.rows) {
+                    for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = a.data() + (at * steps + r) * K;
+                    for (int64_t from = 0; from < steps; from += most) {
+                        const Run run{from * kernel.rows * K, from * NR * K, std::min(most, steps - from)};
+                        kernel.tile(tile_rows, &run, &run + 1, kernel.rows * K, b.data() + panel * steps * NR * K, NR * K,
+                                    burst, sums);
+                        for (int64_t j = 0; j < std::min(NR, n - panel * NR); ++j)
+                            for (int64_t r = 0; r < std::min(kernel.rows, k - at); ++r)
+                                dw[(panel * NR + j) * k + at + r] += unit * static_cast<float>(sums[r * NR + j]);
+                    }
+                }
+        }
+#pragma omp critical
+        {
+            for (int64_t j = 0; j < n; ++j) error_sums[j] += my_error_sums[j];
+            for (int64_t i = 0; i < k; ++i) input_sums[i] += my_input_sums[i];
+        }
+#pragma omp barrier
+#pragma omp for
+        for (int64_t j = 0; j < n; ++j) {
+            const float error_sum = static_cast<float>(error.scale * static_cast<double>(error_sums[j]) +
+                                                       static_cast<double>(x.rows) * error.zero_point);
+            for (int64_t i = 0; i < k; ++i)
+                dw[j * k + i] += x.grid.zero_point * error_sum +
+                                 error.zero_point * x.grid.scale * static_cast<float>(input_sums[i]);
+        }
+    }
+}
+
+// dbias[n] = sum over rows of the error, in the order of the rows.
+void bias_gradient(const Error& error, float* dbias) {
+    constexpr int64_t COLUMNS = 64;
+#pragma omp parallel for
+    for (int64_t first = 0; first < error.n; first += COLUMNS) {
+        const int64_t count = std::min(COLUMNS, error.n - first);
+        double sums[COLUMNS] = {};
+        for (int64_t row = 0; row < error.rows; ++row) {
+            const Grid& grid = error.grid(row);
+            const uint8_t* from = error.codes + row * error.n + first;
+            for (int64_t n = 0; n < count; ++n)
+                sums[n] += static_cast<double>(static_cast<float>(from[n]) * grid.scale + grid.zero_point);
+        }
+        for (int64_t n = 0; n < count; ++n) dbias[first + n] = static_cast<float>(sums[n]);
+    }
+}
+
+}  // namespace
+}  // namespace cpt
+
+using namespace cpt;
+
+extern "C" {
+
+// y = x w + bias: x (rows, k), w (n, k) with a range for each of the n, y (rows, n). `bias` may be null.
+void cpt_linear(const uint8_t* x_codes, const float* x_low, const float* x_span, const uint8_t* w_codes,
+                const float* w_low, const float* w_span, const int32_t* levels, const float* bias, float* y, int64_t rows,
+                int64_t k, int64_t n) {
+    const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
+    const Weight w(w_codes, w_low, w_span, *levels, n, 1, k);
+    if (quads_kernel.takes(*levels, w.centre_code))
+        forward(quads_kernel, x, w, bias, y);
+    else
+        forward(pairs_kernel, x, w, bias, y);
+}
+
+// Gradients of cpt_linear from the rounded error's codes (rows, n), of which `groups` groups of rows, which take turns
+// with group_rows each, have a range each. Those that are null are not computed.
+void cpt_linear_backward(const uint8_t* error_codes, const float* error_low, const float* error_span,
+                         const int32_t* error_levels, int64_t groups, int64_t group_rows, const uint8_t* x_codes,
+                         const float* x_low, const float* x_span, const uint8_t* w_codes, const float* w_low,
+                         const float* w_span, const int32_t* levels, float* dx, float* dw, float* dbias, int64_t rows,
+                         int64_t k, int64_t n) {
+    const Error error(error_codes, error_low, error_span, *error_levels, rows, n, groups, group_rows);
+    if (dx) input_gradient(error, Weight(w_codes, w_low, w_span, *levels, n, 1, k), dx);
+    if (dw) {
+        const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
+        if (!error.wide && quads_kernel.takes(*levels, error.centre_code))
+            weight_gradient(quads_kernel, error, x, dw);
+        else
+            weight_gradient(pairs_kernel, error, x, dw);
+    }
+    if (dbias) bias_gradient(error, dbias);
+}
+
+}

@@ -1,0 +1,98 @@
+"""Products of codes by the C++ functions (`linear.cpp`, `convolution.cpp`), on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cpt_core.quant.integer.codes import Codes
+from cpt_core.quant.native import functions
+
+Wanted = tuple[bool, bool, bool]
+"""Which gradients are: of the input, the weight, the bias."""
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+class Geometry(NamedTuple):
+    """Sizes of a 2-d convolution with a square kernel, in the order of the C++ functions."""
+
+    batch: int
+    channels: int
+    height: int
+    width: int
+    out_channels: int
+    kernel: int
+    stride: int
+    padding: int
+
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """(batch, out_channels, height, width)."""
+        height, width = (
+            (size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (self.height, self.width)
+        )
+        return self.batch, self.out_channels, height, width
+
+
+def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
+    """(rows, n) from x (rows, k) and w (n, k)."""
+    (rows, k), n = x.codes.shape, len(w.codes)
+    y = torch.empty(rows, n)
+    functions().cpt_linear(*_input(x), *_weight(w), _at(bias), _at(y), *map(ctypes.c_int64, (rows, k, n)))
+    return y
+
+
+def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
+    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each."""
+    (rows, k), n = x.codes.shape, len(w.codes)
+    gradients = _gradients(wanted, torch.empty(rows, k), torch.empty(n, k), n)
+    functions().cpt_linear_backward(
+        *map(_at, error),
+        ctypes.c_int64(error.low.numel()),
+        ctypes.c_int64(group_rows),
+        *_input(x),
+        *_weight(w),
+        *map(_at, gradients),
+        *map(ctypes.c_int64, (rows, k, n)),
+    )
+    return gradients
+
+
+def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
+    """The convolution of x by w, all channels-last in memory."""
+    y = torch.empty(geometry.output_shape(), memory_format=torch.channels_last)
+    functions().cpt_convolution(_sizes(geometry), *_input(x), *_weight(w), _at(bias), _at(y))
+    return y
+
+
+def convolution_backward(geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
+    """Gradients of `convolution` from the error at its output."""
+    dx, dw = (torch.empty_like(codes, dtype=torch.float32) for codes in (x.codes, w.codes))
+    gradients = _gradients(wanted, dx, dw, geometry.out_channels)
+    functions().cpt_convolution_backward(
+        _sizes(geometry), *map(_at, error), *_input(x), *_weight(w), *map(_at, gradients)
+    )
+    return gradients
+
+
+def _gradients(wanted: Wanted, dx: Tensor, dw: Tensor, n: int) -> Gradients:
+    return dx if wanted[0] else None, dw if wanted[1] else None, torch.empty(n) if wanted[2] else None
+
+
+def _sizes(geometry: Geometry) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * len(geometry))(*geometry)
+
+
+def _input(x: Codes) -> tuple[ctypes.c_void_p, ...]:
+    return _at(x.codes), _at(x.low), _at(x.span)
+
+
+def _weight(w: Codes) -> tuple[ctypes.c_void_p, ...]:
+    """With the levels, which it shares with the input."""
+    return _at(w.codes), _at(w.low), _at(w.span), _at(w.levels)
+
+
+def _at(x: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if x is None else x.data_ptr())

@@ -1,0 +1,138 @@
+#include "products.h"
+
+namespace cpt {
+namespace {
+
+constexpr float ROUNDER = 12582912.0F;  // 1.5 x 2^23: adding and subtracting it rounds to an integer
+
+// Numbers of a tap of one n in fixed point, and their sum with those of the n before.
+VECTORISED void fix(const uint8_t* __restrict codes, int64_t n, int32_t centre_code, float factor, float term,
+                    int16_t* __restrict to, int32_t* __restrict sums) {
+    for (int64_t i = 0; i < n; ++i) {
+        const float number = static_cast<float>(codes[i] - centre_code) * factor + term;
+        const int32_t fixed = static_cast<int32_t>((number + ROUNDER) - ROUNDER);
+        to[i] = static_cast<int16_t>(fixed);
+        sums[i] += fixed;
+    }
+}
+
+}  // namespace
+
+VECTORISED int32_t total(const uint8_t* from, int64_t n) {
+    int32_t sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += from[i];
+    return sum;
+}
+
+VECTORISED void spread(const uint8_t* __restrict from, int16_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+VECTORISED void spread(const uint8_t* __restrict from, uint8_t* __restrict to, int64_t n) { std::copy_n(from, n, to); }
+
+VECTORISED void recode(const uint8_t* __restrict from, int16_t* __restrict to, int64_t n, int32_t centre_code) {
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<int16_t>(from[i] - centre_code);
+}
+
+VECTORISED void recode(const uint8_t* __restrict from, int8_t* __restrict to, int64_t n, int32_t centre_code) {
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<int8_t>(from[i] - centre_code);
+}
+
+VECTORISED void interleave(const int16_t* const* from, int16_t* __restrict to, int64_t n) {
+    const int16_t* __restrict a = from[0];
+    const int16_t* __restrict b = from[1];
+    for (int64_t i = 0; i < n; ++i) {
+        to[2 * i] = a[i];
+        to[2 * i + 1] = b[i];
+    }
+}
+
+VECTORISED void interleave(const uint8_t* const* from, uint8_t* __restrict to, int64_t n) {
+    const uint8_t* __restrict a = from[0];
+    const uint8_t* __restrict b = from[1];
+    const uint8_t* __restrict c = from[2];
+    const uint8_t* __restrict d = from[3];
+    for (int64_t i = 0; i < n; ++i) {
+        to[4 * i] = a[i];
+        to[4 * i + 1] = b[i];
+        to[4 * i + 2] = c[i];
+        to[4 * i + 3] = d[i];
+    }
+}
+
+VECTORISED void interleave(const int8_t* const* from, int8_t* __restrict to, int64_t n) {
+    interleave(reinterpret_cast<const uint8_t* const*>(from), reinterpret_cast<uint8_t*>(to), n);
+}
+
+VECTORISED void finish(const Part& part, const Columns& columns, float* out, const int64_t* out_at, const float* scale,
+                       int64_t scale_step, const float* term, const float* add, const int64_t* add_at) {
+    const int64_t width = std::min(NR, columns.n - part.first_column);
+    const float* __restrict by_column = columns.scale + part.first_column;
+    for (int64_t r = 0; r < part.rows; ++r) {
+        float* __restrict to = out + out_at[r] + part.first_column;
+        const int32_t* __restrict from = part.sums + r * NR;
+        const float by = scale[r * scale_step];
+        if (!part.begin) {
+            for (int64_t n = 0; n < width; ++n) to[n] += by * by_column[n] * static_cast<float>(from[n]);
+            continue;
+        }
+        const float* __restrict plus = add + (add_at ? add_at[r] : 0) + part.first_column;
+        if (columns.factor) {
+            const float* __restrict factor = columns.factor + part.first_column;
+            const float times = term[r];
+            for (int64_t n = 0; n < width; ++n)
+                to[n] = by * by_column[n] * static_cast<float>(from[n]) + times * factor[n] + plus[n];
+        } else {
+            for (int64_t n = 0; n < width; ++n) to[n] = by * by_column[n] * static_cast<float>(from[n]) + plus[n];
+        }
+    }
+}
+
+Weight::Weight(const uint8_t* codes_, const float* low, const float* span, int32_t levels_, int64_t n_, int64_t taps_,
+               int64_t k_)
+    : codes(codes_), n(n_), taps(taps_), k(k_), levels(levels_), centre_code(centre(levels_)), scale(n_), zero_point(n_) {
+    for (int64_t i = 0; i < n; ++i) {
+        const Grid grid(low[i], span[i], levels);
+        scale[i] = grid.scale;
+        zero_point[i] = grid.zero_point + static_cast<float>(centre_code) * grid.scale;
+    }
+}
+
+Transposed::Transposed(const Weight& w, const std::vector<int64_t>& taps) : scale(0.0F) {
+    for (int64_t i = 0; i < w.n; ++i) {
+        const float low = w.zero_point[i] - static_cast<float>(w.centre_code) * w.scale[i];
+        const float high = w.zero_point[i] + static_cast<float>(w.levels - w.centre_code) * w.scale[i];
+        scale = std::max({scale, std::fabs(low), std::fabs(high)});
+    }
+    scale = std::max(scale / WIDE_LEVELS, SMALLEST);
+    const int64_t n = ceil_to(w.n, Pairs::K), count = static_cast<int64_t>(taps.size());
+    b.resize(panels(w.k) * count * n * NR);
+    sums.resize(count * w.k);
+    std::vector<int64_t> code_sums(sums.size());
+#pragma omp parallel
+    {
+        std::vector<int16_t> fixed(Pairs::K * panels(w.k) * NR), pairs(fixed.size());
+        int16_t* const halves[Pairs::K] = {fixed.data(), fixed.data() + fixed.size() / 2};
+        std::vector<int32_t> two_sums(w.k);
+        std::vector<int64_t> my_sums(sums.size());
+#pragma omp for
+        for (int64_t step = 0; step < count * (n / Pairs::K); ++step) {
+            const int64_t tap = step / (n / Pairs::K), i = step % (n / Pairs::K) * Pairs::K;
+            std::fill(fixed.begin(), fixed.end(), 0);
+            std::fill(two_sums.begin(), two_sums.end(), 0);
+            for (int64_t half = 0; half < Pairs::K && i + half < w.n; ++half)
+                fix(w.codes + ((i + half) * w.taps + taps[tap]) * w.k, w.k, w.centre_code, w.scale[i + half] / scale,
+                    w.zero_point[i + half] / scale, halves[half], two_sums.data());
+            for (int64_t j = 0; j < w.k; ++j) my_sums[tap * w.k + j] += two_sums[j];
+            interleave(halves, pairs.data(), panels(w.k) * NR);
+            for (int64_t panel = 0; panel < panels(w.k); ++panel)
+                std::copy_n(pairs.data() + panel * NR * Pairs::K, NR * Pairs::K,
+                            b.data() + ((panel * count + tap) * n + i) * NR);
+        }
+#pragma omp critical
+        for (size_t i = 0; i < sums.size(); ++i) code_sums[i] += my_sums[i];
+    }
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] = static_cast<float>(scale * static_cast<double>(code_sums[i]));
+}
+
+}  // namespace cpt

@@ -1,0 +1,178 @@
+// What linear layers and convolutions share: codes and their grids, weights as panels of B, and whole products.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "tiles.h"
+
+namespace cpt {
+
+// Products that an int32 can sum: of 255 x 128 with codes, of 255 x 32,767 with 16-bit numbers.
+constexpr int64_t NARROW_TERMS = 65792, WIDE_TERMS = 256;
+constexpr float WIDE_LEVELS = 32767.0F;
+constexpr float SMALLEST = std::numeric_limits<float>::min();
+
+inline int64_t ceil_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+inline int64_t panels(int64_t n) { return (n + NR - 1) / NR; }
+
+// How codes become numbers: code * scale + zero_point.
+struct Grid {
+    float scale, zero_point;
+
+    Grid(float low, float span, int32_t levels) : scale(span / static_cast<float>(levels)), zero_point(low) {
+        scale = scale < 1e-8F ? 1e-8F : scale;
+    }
+
+    // Of `count` numbers whose codes sum to `codes`: a small difference of large terms.
+    float sum(int64_t codes, int64_t count) const {
+        return static_cast<float>(static_cast<double>(scale) * static_cast<double>(codes) +
+                                  static_cast<double>(zero_point) * static_cast<double>(count));
+    }
+};
+
+// What to subtract from codes to have them around zero.
+inline int32_t centre(int32_t levels) { return (levels + 1) / 2; }
+
+int32_t total(const uint8_t* from, int64_t n);
+// Codes as elements of A, and those around zero as elements of B.
+void spread(const uint8_t* from, int16_t* to, int64_t n);
+void spread(const uint8_t* from, uint8_t* to, int64_t n);
+void recode(const uint8_t* from, int16_t* to, int64_t n, int32_t centre_code);
+void recode(const uint8_t* from, int8_t* to, int64_t n, int32_t centre_code);
+// to[i * K + j] = from[j][i] for K rows, which makes them neighbours.
+void interleave(const int16_t* const* from, int16_t* to, int64_t n);
+void interleave(const uint8_t* const* from, uint8_t* to, int64_t n);
+void interleave(const int8_t* const* from, int8_t* to, int64_t n);
+
+// What becomes of the sums of a row: out = scale * column_scale * sum + term * column_factor + add, each for a column.
+struct Columns {
+    int64_t n;
+    const float* scale;
+    const float* factor;  // or null, and then rows have no term
+};
+
+// Rows of A and where they go. What differs from row to row is found by an offset, or a step that may be 0.
+template <class Layout>
+struct Rows {
+    int64_t count;
+    const typename Layout::A* a;
+    const int64_t* a_at;
+    float* out;
+    const int64_t* out_at;
+    const float* scale;
+    int64_t scale_step;
+    const float* term;
+    const float* add;
+    const int64_t* add_at;  // or null: the same for all
+};
+
+// The sums of a tile become part of the result. The first sums of a product begin it, others are added.
+struct Part {
+    const int32_t* sums;
+    int64_t rows, first_column;
+    bool begin;
+};
+void finish(const Part& part, const Columns& columns, float* out, const int64_t* out_at, const float* scale,
+                       int64_t scale_step, const float* term, const float* add, const int64_t* add_at);
+
+// The runs of a product, and the sums into which they are cut so that none overflows: sum i ends before run ends[i].
+template <class Layout>
+struct Plan {
+    std::vector<Run> runs;
+    std::vector<int64_t> ends;
+    int64_t panel;  // elements of B for NR columns
+    int64_t burst;
+
+    // Taps of k elements each, one after the other in B, and beginning in A at `taps`.
+    Plan(const std::vector<int64_t>& taps, int64_t k, int64_t terms, int64_t a_max, int64_t b_max)
+        : panel(static_cast<int64_t>(taps.size()) * k * NR), burst(Kernel<Layout>::burst(a_max, b_max)) {
+        const int64_t most = terms / Layout::K, steps = k / Layout::K;
+        int64_t sum = 0;
+        for (size_t tap = 0; tap < taps.size(); ++tap)
+            for (int64_t at = 0; at < steps;) {
+                if (sum == most) {
+                    ends.push_back(static_cast<int64_t>(runs.size()));
+                    sum = 0;
+                }
+                const int64_t here = std::min(steps - at, most - sum);
+                const int64_t b = (static_cast<int64_t>(tap) * steps + at) * Layout::K * NR;
+                runs.push_back({taps[tap] + at * Layout::K, b, here});
+                at += here;
+                sum += here;
+            }
+        ends.push_back(static_cast<int64_t>(runs.size()));
+    }
+};
+
+// All rows by all columns.
+template <class Layout>
+void multiply(const Kernel<Layout>& kernel, const Plan<Layout>& plan, const Rows<Layout>& rows,
+              const typename Layout::B* b, const Columns& columns) {
+    alignas(64) int32_t sums[MAX_MR * NR];
+    const typename Layout::A* tile_rows[MAX_MR];
+    for (int64_t panel = 0; panel < panels(columns.n); ++panel)
+        for (int64_t first = 0; first < rows.count; first += kernel.rows) {
+            const int64_t here = std::min(kernel.rows, rows.count - first);
+            for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = rows.a + rows.a_at[first + std::min(r, here - 1)];
+            int64_t from = 0;
+            for (const int64_t end : plan.ends) {
+                kernel.tile(tile_rows, plan.runs.data() + from, plan.runs.data() + end, Layout::K, b + panel * plan.panel,
+                            Layout::K * NR, plan.burst, sums);
+                finish({sums, here, panel * NR, from == 0}, columns, rows.out, rows.out_at + first,
+                       rows.scale + first * rows.scale_step, rows.scale_step, rows.term + first, rows.add,
+                       rows.add_at ? rows.add_at + first : nullptr);
+                from = end;
+            }
+        }
+}
+
+// A weight (n, taps, k), each of the n with a range of its own. Its numbers are code * scale[n] + zero_point[n], with
+// codes around zero.
+struct Weight {
+    const uint8_t* codes;
+    int64_t n, taps, k;
+    int32_t levels, centre_code;
+    std::vector<float> scale, zero_point;
+
+    Weight(const uint8_t* codes, const float* low, const float* span, int32_t levels, int64_t n, int64_t taps, int64_t k);
+
+    // Sum over k of the codes of a tap.
+    int32_t code_sum(int64_t i, int64_t tap) const {
+        return total(codes + (i * taps + tap) * k, k) - static_cast<int32_t>(k) * centre_code;
+    }
+};
+
+// Panels of B for y = x w: columns n; k, padded to whole steps, within taps.
+template <class Layout>
+std::vector<typename Layout::B> forward_panels(const Weight& w) {
+    const int64_t k = ceil_to(w.k, Layout::K);
+    std::vector<typename Layout::B> b(panels(w.n) * w.taps * k * NR);
+#pragma omp parallel for
+    for (int64_t panel = 0; panel < panels(w.n); ++panel)
+        for (int64_t n = panel * NR; n < std::min(w.n, (panel + 1) * NR); ++n)
+            for (int64_t tap = 0; tap < w.taps; ++tap) {
+                auto* to = b.data() + (panel * w.taps + tap) * k * NR + (n - panel * NR) * Layout::K;
+                const uint8_t* from = w.codes + (n * w.taps + tap) * w.k;
+                for (int64_t j = 0; j < w.k; ++j)
+                    to[j / Layout::K * Layout::K * NR + j % Layout::K] =
+                        static_cast<typename Layout::B>(from[j] - w.centre_code);
+            }
+    return b;
+}
+
+// Panels of B for dx = dy w, in 16-bit fixed point, since the scales of a weight differ along the sum: columns k; n,
+// padded to whole steps, within the taps chosen. The error of a number is at most half of `scale`, 1/65,534 of the
+// largest. `sums` are those over n of a tap's numbers as they were rounded, (taps chosen, k).
+struct Transposed {
+    float scale;
+    std::vector<int16_t> b;
+    std::vector<float> sums;
+
+    Transposed(const Weight& w, const std::vector<int64_t>& taps);
+};
+
+}  // namespace cpt

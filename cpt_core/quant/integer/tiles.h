@@ -1,0 +1,61 @@
+// Tiles: the innermost loops of all integer products, for each instruction set.
+//
+// All products are sums over k of A[r, k] * B[k, n]. A holds codes as they are (0 to 255); B codes around zero (-128 to
+// 127), or 16-bit fixed-point numbers. Sums are int32, and are cut before they can overflow, so they are exact.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTORISED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTORISED __attribute__((noinline))
+#endif
+
+namespace cpt {
+
+constexpr int64_t NR = 16;      // columns of a tile
+constexpr int64_t MAX_MR = 12;  // rows of a tile, at most
+
+// How operands lie in memory: so many neighbours in k together as one instruction multiplies and adds up.
+struct Pairs {
+    using A = int16_t;
+    using B = int16_t;
+    static constexpr int64_t K = 2;
+};
+struct Quads {
+    using A = uint8_t;
+    using B = int8_t;
+    static constexpr int64_t K = 4;
+};
+
+// A run of steps in k, of K elements each: where it begins in the rows of A and in B.
+struct Run {
+    int64_t a, b, steps;
+};
+
+// out[r, n] = sum over the steps of the runs of A * B. A step further is a_step and b_step elements away. `burst` steps
+// can be summed in 16 bits.
+template <class Layout>
+using Tile = void(const typename Layout::A* const* rows, const Run* begin, const Run* end, int64_t a_step,
+                  const typename Layout::B* b, int64_t b_step, int64_t burst, int32_t* out);
+
+template <class Layout>
+struct Kernel {
+    int64_t rows;
+    Tile<Layout>* tile;
+    // Whether products of any size are exact; some instructions add them in 16 bits.
+    bool any_size;
+
+    // Whether it is exact, and worth its while: what was summed in 16 bits must be added up in 32 after each burst.
+    bool takes(int64_t a_max, int64_t b_max) const { return tile && (any_size || burst(a_max, b_max) >= 4); }
+    static int64_t burst(int64_t a_max, int64_t b_max) { return 32767 / (2 * a_max * b_max); }
+};
+
+// The best that this machine has; no tile where there is none that is faster than pairs.
+extern const Kernel<Pairs> pairs_kernel;
+extern const Kernel<Quads> quads_kernel;
+
+}  // namespace cpt

@@ -1,0 +1,301 @@
+"""The int8 backend: the numbers of the simulated one, from products of codes."""
+
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cpt_core.quant import QuantConv2d, QuantLinear, native, quantize_model
+from cpt_core.quant.integer import Codes, torch_products
+from cpt_core.quant.integer import native_products as native_functions
+from cpt_core.quant.integer.codes import code_error, code_tensor, code_weight
+from cpt_core.quant.integer.native_products import Geometry
+from cpt_core.quant.ranges import tensor_range
+
+EXACT, FIXED_POINT = 1e-5, 1e-4
+"""Relative error against float64 of what is exact up to floats, and of what takes 16-bit fixed point."""
+SEED = torch.tensor(7)
+CHANNELS_LAST = torch.channels_last
+
+
+@pytest.fixture(autouse=True)
+def _built():
+    if not native.available() and not any(map(shutil.which, ("c++", "g++", "gcc", "cc"))):
+        pytest.skip("this machine has no C++ compiler, so the C++ functions were not built")
+    assert native.available(), "cpt_core.quant._native was not built although there is a compiler: make install"
+
+
+def levels(bits: int) -> Tensor:
+    return torch.tensor(2**bits - 1, dtype=torch.int32)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape) + seed))
+    return x.contiguous(memory_format=CHANNELS_LAST) if x.dim() == 4 else x
+
+
+def input_codes(x: Tensor, bits: int) -> Codes:
+    return code_tensor(x, *tensor_range(x), levels(bits))
+
+
+def numbers(x: Codes, group_dim: int = 0) -> Tensor:
+    """What the codes stand for, in float64."""
+    low, scale = x.low.double(), x.scale.double()
+    if low.dim():
+        shape = [1] * x.codes.dim()
+        shape[group_dim] = -1
+        low, scale = low.view(shape), scale.view(shape)
+    return x.codes.double() * scale + low
+
+
+def error(mine: Tensor, exact: Tensor) -> float:
+    return float((mine.double() - exact).norm() / exact.norm())
+
+
+LINEAR = [(1, 1, 1), (5, 3, 4), (50, 17, 33), (97, 64, 16), (1030, 65, 7), (20, 700, 30)]
+"""Rows, inputs, outputs: below, at and above the sizes of tiles, steps and blocks."""
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("sizes", LINEAR, ids=str)
+@pytest.mark.parametrize("products", [native_functions, torch_products], ids=["C++", "torch"])
+def test_a_linear_layer_and_its_gradients_equal_float64(products, sizes, bits):
+    rows, k, n = sizes
+    x, w = input_codes(random(rows, k), bits), code_weight(random(n, k), levels(bits))
+    g, bias = code_error(random(rows, n, seed=1), levels(8), SEED, None), random(n)
+    y = products.linear(x, w, bias)
+    dx, dw, dbias = products.linear_backward(g, rows, x, w, (True, True, True))
+    inputs, weights, errors = numbers(x), numbers(w), numbers(g)
+    assert error(y, inputs @ weights.t() + bias) < EXACT
+    assert error(dw, errors.t() @ inputs) < EXACT
+    assert error(dbias, errors.sum(0)) < EXACT
+    assert error(dx, errors @ weights) < FIXED_POINT
+
+
+@pytest.mark.parametrize("products", [native_functions, torch_products], ids=["C++", "torch"])
+@pytest.mark.parametrize("shape", [(7, 5, 12), (64, 3, 40)], ids=str)
+def test_errors_that_have_a_range_for_each_index_of_their_second_dimension(products, shape):
+    outer, groups, n = shape
+    # Ranges that differ a hundredfold.
+    g = code_error(random(*shape) * torch.logspace(-2, 0, groups)[:, None], levels(8), SEED, None)
+    x, w = input_codes(random(outer * groups, 9), 6), code_weight(random(n, 9), levels(6))
+    flat = g._replace(codes=g.codes.view(-1, n))
+    dx, dw, dbias = products.linear_backward(flat, 1, x, w, (True, True, True))
+    errors = numbers(g, group_dim=1).view(-1, n)
+    assert error(dx, errors @ numbers(w)) < FIXED_POINT
+    assert error(dw, errors.t() @ numbers(x)) < FIXED_POINT
+    assert error(dbias, errors.sum(0)) < EXACT
+
+
+CONVOLUTIONS = [
+    Geometry(3, 3, 8, 8, 5, 3, 1, 1),
+    Geometry(4, 6, 9, 7, 17, 3, 2, 1),
+    Geometry(5, 16, 8, 8, 16, 3, 1, 1),
+    Geometry(2, 5, 7, 7, 4, 1, 1, 0),
+    Geometry(2, 5, 8, 8, 4, 1, 2, 0),
+    Geometry(2, 3, 23, 23, 8, 7, 2, 3),
+    Geometry(3, 4, 6, 6, 8, 5, 1, 2),
+    Geometry(1, 33, 5, 5, 40, 3, 1, 0),
+    Geometry(2, 4, 6, 6, 8, 2, 2, 0),
+    Geometry(2, 4, 7, 7, 8, 3, 3, 2),
+]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("geometry", CONVOLUTIONS, ids=str)
+def test_a_convolution_and_its_gradients_equal_float64(geometry, bits):
+    batch, channels, height, width, out_channels, kernel, stride, padding = geometry
+    x = input_codes(random(batch, channels, height, width), bits)
+    w, bias = code_weight(random(out_channels, channels, kernel, kernel), levels(bits)), random(out_channels)
+    g = code_error(random(*geometry.output_shape(), seed=1), levels(8), SEED, None)
+    y = native_functions.convolution(geometry, x, w, bias)
+    dx, dw, dbias = native_functions.convolution_backward(geometry, g, x, w, (True, True, True))
+
+    inputs, weights = numbers(x).requires_grad_(), numbers(w).requires_grad_()
+    exact = F.conv2d(inputs, weights, bias.double(), stride, padding)
+    exact.backward(numbers(g))
+    assert error(y, exact.detach()) < EXACT
+    assert error(dw, weights.grad) < EXACT
+    assert error(dbias, numbers(g).sum((0, 2, 3))) < EXACT
+    assert error(dx, inputs.grad) < FIXED_POINT
+
+
+def test_sums_of_the_largest_codes_do_not_overflow():
+    """More terms than an int32 can hold, of the largest magnitude and one sign."""
+    lowest_and_highest = torch.tensor([0.0, 1.0])
+    for rows, k in ((2, 70_000), (70_000, 2)):
+        x = Codes(torch.full((rows, k), 255, dtype=torch.uint8), *lowest_and_highest, levels(8))
+        w = Codes(torch.zeros(3, k, dtype=torch.uint8), torch.full((3,), -1.0), torch.ones(3), levels(8))
+        g = Codes(torch.zeros(rows, 3, dtype=torch.uint8), torch.tensor(-1.0), torch.tensor(1.0), levels(8))
+        y = native_functions.linear(x, w, None)
+        dx, dw, _ = native_functions.linear_backward(g, rows, x, w, (True, True, False))
+        torch.testing.assert_close(y, torch.full_like(y, -k))
+        torch.testing.assert_close(dw, torch.full_like(dw, -rows))
+        torch.testing.assert_close(dx, torch.full_like(dx, 3.0), rtol=FIXED_POINT, atol=0)
+    geometry = Geometry(2, 2, 300, 300, 2, 3, 1, 1)  # a weight's gradient sums over 180,000 pixels
+    x = Codes(torch.full((2, 2, 300, 300), 255, dtype=torch.uint8), *lowest_and_highest, levels(8))
+    x = x._replace(codes=x.codes.contiguous(memory_format=CHANNELS_LAST))
+    w = code_weight(random(2, 2, 3, 3), levels(8))
+    g = x._replace(codes=torch.zeros_like(x.codes), low=torch.tensor(-1.0))
+    _, dw, _ = native_functions.convolution_backward(geometry, g, x, w, (False, True, False))
+    torch.testing.assert_close(dw[:, :, 1, 1], torch.full((2, 2), -180_000.0))
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    geometry = Geometry(5, 16, 9, 9, 20, 3, 1, 1)
+    x, w = input_codes(random(5, 16, 9, 9), 8), code_weight(random(20, 16, 3, 3), levels(8))
+    g = code_error(random(*geometry.output_shape()), levels(8), SEED, None)
+    rows, weight = input_codes(random(1000, 40), 8), code_weight(random(24, 40), levels(8))
+    row_errors = code_error(random(1000, 24), levels(8), SEED, None)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(
+                [
+                    native_functions.convolution(geometry, x, w, None),
+                    *native_functions.convolution_backward(geometry, g, x, w, (True, True, True)),
+                    native_functions.linear(rows, weight, None),
+                    *native_functions.linear_backward(row_errors, 1000, rows, weight, (True, True, True)),
+                ]
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(map(torch.equal, results[0], other))
+
+
+def trained_once(layer: nn.Module, x: Tensor, backend: str, bits: int = 6) -> list[Tensor]:
+    precision = quantize_model(layer, backend=backend, skip=[])
+    precision.set(bits, 8)
+    precision.reseed(3)
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    y = layer(x)
+    y.backward(random(*y.shape, seed=2))
+    return [y.detach(), x.grad, *(parameter.grad for parameter in layer.parameters()), *layer.buffers()]
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: QuantConv2d(16, 24, 3, 2, 1), (4, 16, 9, 9)),
+        (lambda: QuantConv2d(16, 24, 1, bias=False), (4, 16, 9, 9)),
+        (lambda: QuantLinear(16, 24), (4, 16)),
+        (lambda: QuantLinear(16, 24), (4, 7, 16)),
+    ],
+    ids=["3x3", "1x1", "linear", "linear over time"],
+)
+def test_a_layer_gives_what_it_gives_simulated(make, shape):
+    torch.manual_seed(1)
+    layer, other = make(), make()
+    other.load_state_dict(layer.state_dict())
+    x = random(*shape)
+    mine = trained_once(layer, x, "int8")
+    simulated = trained_once(other, x, "simulated")
+    assert len(mine) == len(simulated)
+    for left, right in zip(mine, simulated, strict=True):
+        assert error(left, right.double()) < 2 * FIXED_POINT or torch.equal(left, right)
+
+
+def test_attention_gives_what_it_gives_simulated_but_for_codes_at_the_border_of_two():
+    torch.manual_seed(1)
+    layer, other = (nn.MultiheadAttention(16, 2, batch_first=True) for _ in range(2))
+    other.load_state_dict(layer.state_dict())
+    results = []
+    for module, backend in ((layer, "int8"), (other, "simulated")):
+        precision = quantize_model(module, backend=backend, skip=[])
+        precision.set(6, 8)
+        precision.reseed(3)
+        x, key = random(4, 7, 16).requires_grad_(), random(4, 7, 16, seed=1)
+        y, _ = module(x, key, key)
+        y.backward(random(4, 7, 16, seed=2))
+        results.append([y.detach(), x.grad, *(parameter.grad for parameter in module.parameters())])
+        for name in ("_q", "_k", "_out"):  # the value is the key, and rounded once
+            results[-1].append(module.get_buffer(f"running_range{name}"))
+    for left, right in zip(*results, strict=True):
+        assert error(left, right.double()) < 1e-2
+
+
+def test_what_is_kept_for_the_backward_pass_is_a_byte_an_element():
+    layer = QuantLinear(400, 300)
+    quantize_model(layer, backend="int8", skip=[]).set(8, 8)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        layer(random(200, 400))
+    # The codes of input and weight, and a range for each of the 300 outputs.
+    assert sum(x.numel() * x.element_size() for x in kept) < 1.05 * (200 * 400 + 300 * 400)
+
+
+def test_wider_steps_and_other_types_are_simulated():
+    torch.manual_seed(1)
+    layer = QuantLinear(16, 24)
+    precision = quantize_model(layer, backend="int8", skip=[])
+    for forward, backward, integers in ((8, 8, True), (9, 8, False), (8, 9, False), (8, 32, False), (2, 2, True)):
+        precision.set(forward, backward)
+        assert layer.in_integers(random(2, 16)) is integers
+    precision.set(8, 8)
+    assert not layer.in_integers(random(2, 16).double())
+    assert not layer.in_integers(random(0, 16))
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_broken_value_goes_through(broken):
+    for layer, x in ((QuantLinear(16, 4), random(8, 16)), (QuantConv2d(2, 4, 3), random(2, 2, 5, 5))):
+        precision = quantize_model(layer, backend="int8", skip=[])
+        precision.set(8, 8)
+        x[(0,) * x.dim()] = broken
+        assert not layer(x).isfinite().all()
+        assert precision.first_nonfinite() == ""
+
+
+def test_layers_whose_products_cannot_run_on_codes_are_simulated():
+    model = nn.ModuleDict(
+        {
+            "grouped": nn.Conv2d(8, 8, 3, groups=8),
+            "dilated": nn.Conv2d(8, 8, 3, dilation=2),
+            "oblong": nn.Conv2d(8, 8, (1, 3)),
+            "reflecting": nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+            "named": nn.Conv2d(8, 8, 3, padding="same"),
+            "lstm": nn.LSTM(8, 8),
+            "plain": nn.Conv2d(8, 8, 3, padding=1),
+            "linear": nn.Linear(8, 8),
+        }
+    )
+    backends = quantize_model(model, backend="int8", skip=[]).backends
+    assert backends["int8"] == ["plain", "linear"]
+    assert len(backends["simulated"]) == 6
+
+
+def test_auto_leaves_short_sums_to_the_simulation():
+    model = nn.ModuleDict({"stem": nn.Conv2d(3, 16, 3), "body": nn.Conv2d(16, 16, 3), "head": nn.Linear(16, 10)})
+    backends = quantize_model(model, backend="auto", skip=[]).backends
+    if native.instructions() == "none":
+        assert backends == {"simulated": ["stem", "body", "head"]}
+    else:
+        assert backends == {"simulated": ["stem", "head"], "int8": ["body"]}
+
+
+def test_the_other_quantizers_are_simulated_and_int8_says_so():
+    with pytest.raises(ValueError, match="backend 'int8' takes the quantizer 'sbm', not 'dorefa'"):
+        quantize_model(nn.Sequential(nn.Linear(80, 8)), quantizer="dorefa", backend="int8", skip=[])
+    precision = quantize_model(nn.Sequential(nn.Linear(80, 8)), quantizer="dorefa", backend="auto", skip=[])
+    assert precision.backends == {"simulated": ["0"]}
+
+
+def test_without_the_functions_in_cpp_linear_layers_still_run_on_codes():
+    torch.manual_seed(1)
+    layer, other = QuantLinear(16, 24), QuantLinear(16, 24)
+    other.load_state_dict(layer.state_dict())
+    x = random(4, 16)
+    with native.disabled():
+        mine = trained_once(layer, x, "int8")
+    for left, right in zip(mine, trained_once(other, x, "int8"), strict=True):
+        assert error(left, right.double()) < FIXED_POINT or torch.equal(left, right)
+
+
+def test_matrices_on_a_gpu_are_padded_to_what_its_products_take():
+    padded = torch_products._padded(torch.ones(5, 9, dtype=torch.int8), rows=17)
+    assert padded.shape == (24, 16)
+    assert padded.sum() == 45
