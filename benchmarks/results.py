@@ -9,30 +9,23 @@ docs/recipes.md.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+
+from kept import ROOT, Kept, Record, code_block, fill
 
 from cpt_core.range_test import PrecisionGain, find_bounds
 from cpt_core.spec import AutoPrecision
 
-ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "results.md"
 SEEDS, ONE_SEED = "0,1,2", "0"
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,8 +36,10 @@ class Row:
     recipe: str
     seeds: str = SEEDS
 
-    def arguments(self) -> list[str]:
-        return ["train", f"recipes/{self.recipe}.yaml", "--seeds", self.seeds]
+    @property
+    def kept(self) -> Kept:
+        command = ("cpt", "train", f"recipes/{self.recipe}.yaml", "--seeds", self.seeds)
+        return Kept(command, KEPT / f"{self.recipe.replace('/', '-')}-train.json")
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,10 @@ class RangeTest:
 
     recipe: str
 
-    def arguments(self) -> list[str]:
-        return ["range-test", f"recipes/{self.recipe}.yaml"]
+    @property
+    def kept(self) -> Kept:
+        command = ("cpt", "range-test", f"recipes/{self.recipe}.yaml")
+        return Kept(command, KEPT / f"{self.recipe.replace('/', '-')}-range-test.json")
 
 
 @dataclass(frozen=True)
@@ -113,32 +110,15 @@ SUBJECTS = (
 )
 
 
-def kept_as(job: Row | RangeTest) -> Path:
-    kind = "range-test" if isinstance(job, RangeTest) else "train"
-    return KEPT / f"{job.recipe.replace('/', '-')}-{kind}.json"
-
-
 def run(job: Row | RangeTest, data_root: Path, core: int) -> None:
-    """Run a row on one core, and keep what it printed."""
-    if kept_as(job).exists():
+    """Run a row on one core, if it is not kept."""
+    if job.kept.here:
         return
-    print("cpt", *job.arguments(), flush=True)
-    began = time.monotonic()
     with tempfile.TemporaryDirectory() as storage:
-        command = [sys.executable, "-m", "cpt_client", *job.arguments(), "--json", "--data-root", str(data_root)]
+        options = ["--json", "--data-root", str(data_root)]
         if isinstance(job, Row):
-            command += ["--storage", storage]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
-        )
-    record = {
-        "command": "cpt " + " ".join(job.arguments()),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "output": json.loads(done.stdout),
-    }
-    KEPT.mkdir(exist_ok=True)
-    kept_as(job).write_text(json.dumps(record, indent=1) + "\n")
+            options += ["--storage", storage]
+        job.kept.run(options, cores={core})
 
 
 def run_all(jobs: list[Row | RangeTest], data_root: Path) -> None:
@@ -158,14 +138,9 @@ def run_all(jobs: list[Row | RangeTest], data_root: Path) -> None:
         list(pool.map(on_a_core, jobs))
 
 
-def record_of(job: Row | RangeTest) -> Record:
-    record: Record = json.loads(kept_as(job).read_text())
-    return record
-
-
 def table_of(subject: Subject) -> str:
     """The rows, the commands and the range test as Markdown."""
-    records = {row: record_of(row) for row in subject.rows if kept_as(row).exists()}
+    records = {row: row.kept.record for row in subject.rows if row.kept.here}
     summaries = {row: record["output"]["summary"] for row, record in records.items()}
     if subject.rows[0] not in summaries:
         return "Not trained yet."
@@ -189,11 +164,8 @@ def table_of(subject: Subject) -> str:
             f"| {summary['gbitops']['mean']:,.0f} | {'' if same else f'{cost:+.1%}'} | {joules:,.1f} |"
         )
     lines += [f"| {row.title} | not trained yet | | | | |" for row in subject.rows if row not in records]
-    commands = [
-        f"{record['command']}  # {record['minutes']:.1f} min, {record['date']}"
-        for record in [*records.values(), record_of(subject.range_test)]
-    ]
-    return "\n".join([*lines, "", curve_of(subject.range_test), "", "```", *commands, "```"])
+    commands = code_block([*records.values(), subject.range_test.kept.record])
+    return "\n".join([*lines, "", curve_of(subject.range_test), "", commands])
 
 
 def mean_over(record: Record, quality: str, seeds: str) -> float:
@@ -205,7 +177,7 @@ def mean_over(record: Record, quality: str, seeds: str) -> float:
 
 def curve_of(test: RangeTest) -> str:
     """The range test's curve and its bounds as Markdown."""
-    outcome = record_of(test)["output"]
+    outcome = test.kept.record["output"]
     points = [PrecisionGain.model_validate(point) for point in outcome["curve"]]
     defaults = AutoPrecision(schedule="auto")  # a curve once measured serves other thresholds too
     bounds = find_bounds(points, threshold=defaults.threshold, tolerance=defaults.tolerance)
@@ -221,30 +193,18 @@ def curve_of(test: RangeTest) -> str:
     )
 
 
-def write_page() -> None:
-    """Put the tables between the markers of the page."""
-    text = PAGE.read_text()
-    for subject in SUBJECTS:
-        begin, end = f"<!-- {subject.marker} -->", f"<!-- /{subject.marker} -->"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = f"{before}{begin}\n\n{table_of(subject)}\n\n{end}{after}"
-    PAGE.write_text(text)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train every row of docs/results.md.")
     parser.add_argument(
         "--data-root", type=Path, help="folder of fashion-mnist/ and new-testament.txt; without: only the page"
     )
     options = parser.parse_args()
-    os.chdir(ROOT)
     if options.data_root:
         print(platform.platform(), os.cpu_count(), "cores", flush=True)
         rows = sorted((row for subject in SUBJECTS for row in subject.rows), key=lambda row: row.seeds == ONE_SEED)
         jobs = [*rows, *(subject.range_test for subject in SUBJECTS)]
         run_all(jobs, options.data_root.resolve())
-    write_page()
+    fill(PAGE, {subject.marker: table_of(subject) for subject in SUBJECTS})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -10,34 +11,79 @@ from cpt_client.cli import exits
 from cpt_client.cli.output import console, print_json
 from cpt_client.cli.parts import require
 
+if TYPE_CHECKING:
+    from cpt_core.bench.machine import Machine
+    from cpt_core.bench.measure import Benchmark, Timing
 
-def bench(names: list[str], forms: list[str], rounds: int, threads: int | None, *, as_json: bool) -> None:
-    """Time the workloads `names` in `forms`, all of them by default, and print a table of each."""
+COLUMNS = (
+    *("", "s a step", "of fp32", "IQR", "faster than naive"),
+    *("saved MB", "of fp32's", "memory floor s", "times its floor"),
+)
+"""Heads of a table of timings."""
+
+
+def bench(names: list[str], chosen: list[str], rounds: int, threads: int | None, *, as_json: bool) -> None:
+    """Time the workloads `names` in the forms `chosen`, all of them by default, and print a table of each."""
     require("train", "torch")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training; OpenMP reads it when torch is loaded
     import torch
 
-    from cpt_core.bench.measure import forms as forms_here
+    from cpt_core.bench import forms
+    from cpt_core.bench.machine import measure_machine
     from cpt_core.bench.measure import measure
     from cpt_core.bench.workloads import WORKLOADS
     from cpt_core.train.memory import keep_freed_memory
 
-    for kind, wanted, known in (("workload", names, WORKLOADS), ("form", forms, forms_here())):
+    for kind, wanted, known in (("workload", names, WORKLOADS), ("form", chosen, forms.available())):
         for name in wanted:
             if name not in known:
-                exits.fail(f"there is no {kind} {name!r}: use one of {', '.join(known)}", code=exits.USAGE)
+                exits.fail(f"there is no {kind} {name!r} here: use one of {', '.join(known)}", code=exits.USAGE)
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
+    machine = measure_machine()
+    if not as_json:
+        console().print(describe(machine))
     for name in names or WORKLOADS:
-        timings = measure(WORKLOADS[name], forms or forms_here(), rounds=rounds)
+        benchmark = measure(WORKLOADS[name], chosen or forms.defaults(), machine, rounds=rounds)
         if as_json:
-            for timing in timings:
-                print_json(timing)
-            continue
-        table = Table(title=WORKLOADS[name].title, title_justify="left", box=None, header_style="dim")
-        for column in ("", "seconds a step", "of fp32", "IQR"):
-            table.add_column(column, justify="right" if column else "left")
-        for timing in timings:
-            table.add_row(timing.form, f"{timing.seconds:.3f}", f"{timing.ratio:.3f}", f"{timing.spread:.3f}")
-        console().print(table)
+            print_json(benchmark)
+        else:
+            console().print(_table(benchmark))
+
+
+def describe(machine: Machine) -> str:
+    """The machine and its peaks in a line."""
+    threads = f"{machine.threads} thread{'s' * (machine.threads > 1)}"
+    peaks = f"{machine.fp32_macs / 1e9:.0f} GMAC/s in fp32, {machine.bandwidth / 1e9:.1f} GB/s"
+    return f"{machine.cpu} ({', '.join(machine.instructions)}), {threads}, torch {machine.torch}: {peaks}"
+
+
+def arithmetic(benchmark: Benchmark) -> str:
+    """The products of a step, and the time they take at least, in a line."""
+    return f"{benchmark.macs / 1e9:.1f} GMAC a step, {benchmark.arithmetic_seconds:.3f} s at the fp32 peak"
+
+
+def cells(timing: Timing) -> list[str]:
+    """A row of the table."""
+    return [
+        timing.form,
+        f"{timing.seconds:.3f}",
+        f"{timing.ratio:.3f}",
+        f"{timing.spread:.3f}",
+        "" if timing.over_naive is None else f"{timing.over_naive:.2f}",
+        f"{timing.saved_bytes / 1e6:,.0f}",
+        f"{timing.saved_ratio:.2f}",
+        f"{timing.memory_seconds:.3f}",
+        f"{timing.times_floor:.1f}",
+    ]
+
+
+def _table(benchmark: Benchmark) -> Table:
+    title = f"\n{benchmark.workload}: {arithmetic(benchmark)}"
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column else "left")
+    for timing in benchmark.timings:
+        table.add_row(*cells(timing))
+    return table

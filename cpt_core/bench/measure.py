@@ -4,78 +4,22 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from cpt_core.bench.naive import BACKWARD_BITS, FORWARD_BITS, quantize_naively
+from cpt_core.bench.forms import BASE, FORMS, NAIVE, Form
+from cpt_core.bench.machine import Machine
+from cpt_core.bench.saved import saved_bytes
 from cpt_core.bench.workloads import Step, Workload
-from cpt_core.quant import native, quantize_model
-
-BASE = "fp32"
-"""The form that the others are compared with."""
-
-
-def _fp32(workload: Workload) -> Step:
-    return workload.step(workload.build())
-
-
-def _naive(workload: Workload) -> Step:
-    model = workload.build()
-    quantize_naively(model)
-    return workload.step(model)
-
-
-def _simulated(workload: Workload) -> Step:
-    model = workload.build()
-    precision = quantize_model(model)
-    precision.set(FORWARD_BITS, BACKWARD_BITS)
-    return workload.step(model)
-
-
-def _without_compiler(workload: Workload) -> Step:
-    step = _simulated(workload)
-
-    def without() -> None:
-        with native.disabled():
-            step()
-
-    return without
-
-
-def _bf16(workload: Workload) -> Step:
-    step = _fp32(workload)
-
-    def autocast() -> None:
-        # Backward and update run outside of it in torch's recipe; inside, autocast leaves them alone.
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            step()
-
-    return autocast
-
-
-_FORMS: dict[str, Callable[[Workload], Step]] = {
-    BASE: _fp32,
-    "bf16": _bf16,
-    "naive": _naive,
-    "simulated, PyTorch only": _without_compiler,
-    "simulated": _simulated,
-}
-
-
-def forms() -> list[str]:
-    """Names of the forms that this machine can take: bf16 only where the processor has instructions for it."""
-    has_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return [name for name in _FORMS if name != "bf16" or has_bf16]
 
 
 class Timing(BaseModel):
-    """How long the steps of one form took."""
+    """What the steps of one form took."""
 
     model_config = ConfigDict(frozen=True)
 
-    workload: str
     form: str
     seconds: float
     """Median of a step."""
@@ -83,39 +27,106 @@ class Timing(BaseModel):
     """Median over the rounds of its time divided by that of `BASE` in the same round."""
     spread: float
     """Interquartile range of those ratios."""
+    over_naive: float | None
+    """Median over the rounds of the naive form's time divided by its own; null where that was not timed."""
+    saved_bytes: int
+    """What autograd keeps for the backward pass, without the parameters."""
+    saved_ratio: float
+    """That, divided by what `BASE` keeps."""
+    moved_bytes: int
+    """What a step moves to and from memory at least: weights, gradients, optimiser state and what autograd keeps, each
+    written once and read once."""
+    memory_seconds: float
+    """The time that this takes at the machine's bandwidth."""
+    times_floor: float
+    """`seconds` divided by the longer one of `memory_seconds` and the products' time at the machine's fp32 peak. Forms
+    that multiply narrower numbers than fp32 can be below 1."""
 
 
-def measure(workload: Workload, wanted: Sequence[str], *, rounds: int, seed: int = 0) -> list[Timing]:
-    """Time the forms in turns, `BASE` always among them, after one step of each that does not count.
+class Benchmark(BaseModel):
+    """The forms of a workload's step, side by side."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workload: str
+    """Its title."""
+    machine: Machine
+    rounds: int
+    macs: int
+    """Multiply-accumulates of a step's products with weights."""
+    arithmetic_seconds: float
+    """The time that they take at the machine's fp32 peak."""
+    timings: list[Timing]
+    """By form, `BASE` first."""
+
+
+def measure(workload: Workload, wanted: Sequence[str], machine: Machine, *, rounds: int, seed: int = 0) -> Benchmark:
+    """Time the forms in turns, `BASE` always among them, after two steps of each that do not count.
 
     Args:
         workload: what is trained.
-        wanted: names out of `forms()`.
+        wanted: names out of `forms.available()`.
+        machine: this one.
         rounds: turns, at least 2.
         seed: of the weights and the data.
     """
     names = [BASE, *(name for name in wanted if name != BASE)]
-    steps: dict[str, Step] = {}
-    for name in names:
-        torch.manual_seed(seed)
-        steps[name] = _FORMS[name](workload)
-        steps[name]()
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    taken = {name: _Taken(workload, FORMS[name], seed) for name in names}
     for _ in range(rounds):
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - began)
-    return [_timing(workload.title, name, seconds[name], seconds[BASE]) for name in names]
-
-
-def _timing(workload: str, form: str, seconds: list[float], base: list[float]) -> Timing:
-    ratios = [mine / other for mine, other in zip(seconds, base, strict=True)]
-    low, _median, high = statistics.quantiles(ratios, n=4)
-    return Timing(
-        workload=workload,
-        form=form,
-        seconds=statistics.median(seconds),
-        ratio=statistics.median(ratios),
-        spread=high - low,
+        for form in taken.values():
+            form.time()
+    macs = workload.macs()
+    arithmetic = macs / machine.fp32_macs
+    timings = []
+    for name, form in taken.items():
+        moved = 2 * (form.step.state_bytes() + form.saved)
+        memory, seconds = moved / machine.bandwidth, statistics.median(form.seconds)
+        ratios = form.over(taken[BASE])
+        low, _median, high = statistics.quantiles(ratios, n=4)
+        timings.append(
+            Timing(
+                form=name,
+                seconds=seconds,
+                ratio=statistics.median(ratios),
+                spread=high - low,
+                over_naive=statistics.median(taken[NAIVE].over(form)) if NAIVE in taken else None,
+                saved_bytes=form.saved,
+                saved_ratio=form.saved / taken[BASE].saved,
+                moved_bytes=moved,
+                memory_seconds=memory,
+                times_floor=seconds / max(memory, arithmetic),
+            )
+        )
+    return Benchmark(
+        workload=workload.title,
+        machine=machine,
+        rounds=rounds,
+        macs=macs,
+        arithmetic_seconds=arithmetic,
+        timings=timings,
     )
+
+
+class _Taken:
+    """The steps that one form has taken."""
+
+    def __init__(self, workload: Workload, form: Form, seed: int) -> None:
+        torch.manual_seed(seed)
+        model = workload.build()
+        form.prepare(model)
+        self.step: Step = workload.step(model)
+        self._form, self.seconds = form, list[float]()
+        with form.within():
+            self.step()  # what is made once: the optimiser's state, a compiled graph
+            self.saved = saved_bytes(self.step, self.step.parameters())
+
+    def time(self) -> None:
+        """Take one more step."""
+        with self._form.within():
+            began = time.perf_counter()
+            self.step()
+            self.seconds.append(time.perf_counter() - began)
+
+    def over(self, other: _Taken) -> list[float]:
+        """Its times divided by the other's in the same rounds."""
+        return [mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)]

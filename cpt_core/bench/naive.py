@@ -7,11 +7,14 @@ torch's generator, and an LSTM that rounds its weights anew at every time step.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cpt_core.quant import quantize_model
 
 FORWARD_BITS = BACKWARD_BITS = 8
 
@@ -142,8 +145,7 @@ _NAIVE: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def quantize_naively(model: nn.Module) -> None:
-    """Have the layers of `model` round naively, in place, but for the last linear layer."""
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    for module in list(model.modules()):
-        if type(module) in _NAIVE and module is not last:
-            module.__class__ = _NAIVE[type(module)]
+    """Have the layers of `model` that `quantize_model` quantises round naively, in place."""
+    for name in quantize_model(copy.deepcopy(model)).layers:
+        layer = model.get_submodule(name)
+        layer.__class__ = _NAIVE[type(layer)]

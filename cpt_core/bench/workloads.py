@@ -1,4 +1,8 @@
-"""Training steps to be timed: a model, a batch of random data and an optimiser, of published sizes."""
+"""Training steps to be timed: a model, a batch of random data and an optimiser, of published sizes.
+
+Language models have no dropout: torch draws its mask serially on a CPU, a seventh of the transformer's step in every
+form, and what is compared here is arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpt_core import products
 from cpt_core.models import create_model
 
 VOCABULARY = 10_000
 """Words of the language models."""
 
-Step = Callable[[], None]
-"""One training step: forward, backward, update."""
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One training step on the same batch at each call: forward, backward, update."""
+
+    optimizer: torch.optim.Optimizer
+    """Holds the parameters, and after the first step its own state."""
+    loss: Callable[[], Tensor]
+    """The forward pass."""
+
+    def __call__(self) -> None:
+        """Take the step."""
+        self.optimizer.zero_grad()
+        self.loss().backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def parameters(self) -> list[Tensor]:
+        """What is trained."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def state_bytes(self) -> int:
+        """Size of the weights, their gradients and the optimiser's state."""
+        parameters = self.parameters()
+        state = [value for values in self.optimizer.state.values() for value in values.values()]
+        return sum(tensor.nbytes for tensor in [*parameters, *parameters, *state] if isinstance(tensor, Tensor))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +61,14 @@ class Images:
         """What tables call it."""
         return f"{self.model}, {self.side} pixels, batch {self.batch_size}"
 
+    def macs(self) -> int:
+        """Multiply-accumulates of a step's products with weights: the output, and the gradients of input and weight.
+
+        The images themselves need no gradient, so the first layer makes two.
+        """
+        made = products.count(self.build(), (3, self.side, self.side))
+        return self.batch_size * (3 * sum(product.macs for product in made) - made[0].macs)
+
     def build(self) -> nn.Module:
         """The model with fresh weights, in the memory format that suits it best."""
         model = create_model(self.model, num_classes=self.classes)
@@ -43,7 +79,7 @@ class Images:
         images = torch.randn(self.batch_size, 3, self.side, self.side).contiguous(memory_format=torch.channels_last)
         labels = torch.randint(self.classes, (self.batch_size,))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-        return _step(optimizer, lambda: F.cross_entropy(model(images), labels))
+        return Step(optimizer, lambda: F.cross_entropy(model(images), labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +96,17 @@ class Text:
         """What tables call it."""
         return f"{self.model}, {self.bptt} words, batch {self.batch_size}"
 
+    def macs(self) -> int:
+        """Multiply-accumulates of a step's products with weights: the output, and the gradients of input and weight.
+
+        Products of activations with each other, the scores of attention, are not among them.
+        """
+        made = products.count(self.build(), (self.bptt,))
+        return 3 * self.batch_size * sum(product.macs for product in made)
+
     def build(self) -> nn.Module:
         """The model with fresh weights."""
-        return create_model(self.model, num_classes=VOCABULARY, **self.options)
+        return create_model(self.model, num_classes=VOCABULARY, dropout=0.0, **self.options)
 
     def step(self, model: nn.Module) -> Step:
         """A training step of `model`."""
@@ -74,7 +118,7 @@ class Text:
             logits: Tensor = output[0] if isinstance(output, tuple) else output
             return F.cross_entropy(logits.flatten(0, 1), targets)
 
-        return _step(torch.optim.AdamW(model.parameters(), lr=1e-4), loss)
+        return Step(torch.optim.AdamW(model.parameters(), lr=1e-4), loss)
 
 
 Workload = Images | Text
@@ -88,12 +132,3 @@ WORKLOADS: dict[str, Workload] = {
     "lstm_lm": Text("lstm_lm", batch_size=20, bptt=35),
 }
 """What `cpt bench` can time, by name."""
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> Step:
-    def step() -> None:
-        optimizer.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step
