@@ -9,21 +9,20 @@ from pathlib import Path
 
 import torch
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt."""
-_LARGEST_MMAP_THRESHOLD = 32 * 1024 * 1024
-"""What mallopt accepts on 64 bits."""
 
 
 def keep_freed_memory() -> None:
     """Have glibc keep what tensors free for the tensors of the next step; elsewhere do nothing.
 
-    By default it gives blocks of some MiB back to the system, and a step then waits for their pages again: large
-    outputs take up to three times as long.
+    By default it gives large blocks back to the system, and a step then waits for their pages again: outputs of some
+    MiB take up to three times as long. A higher M_MMAP_THRESHOLD is not enough: it ends at 32 MiB, which the outputs of
+    MobileNetV2 at batch 128 and the logits of a language model exceed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
