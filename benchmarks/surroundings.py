@@ -66,14 +66,14 @@ class Stopwatch:
 
 
 def surroundings(recipe: str, *, steps: int, train: int, test: int) -> dict[str, Any]:
-    """Train `steps` steps with three evaluations and checkpoints on the way, and say what each part cost."""
+    """Train `steps` steps with two evaluations and three checkpoints on the way, and say what each part cost."""
     published = load(ROOT / "recipes" / f"{recipe}.yaml")
     batch_size = published.training.batch_size
     watch = Stopwatch()
-    due = {"every_steps": steps // 3}
+    due = {"evaluation": {"every_steps": steps // 2}, "checkpoint": {"every_steps": steps // 3}}
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), train=train, test=test)
-        _train(shortened(recipe, steps, evaluation=due, checkpoint=due), Path(folder), watch)
+        _train(shortened(recipe, steps, **due), Path(folder), watch)
     _load_colour_images(train, batch_size, steps, watch)
     seconds = {name: statistics.median(taken[WARM_UP:]) for name, taken in watch.seconds.items()}
     seconds["logging"] = sum(watch.seconds["logging"]) / steps  # several calls a step
