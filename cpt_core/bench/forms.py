@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ class Form:
     available: Callable[[], bool] = lambda: True
     """Whether this machine can take it."""
     by_default: bool = True
-    """Whether it is timed without being asked for."""
+    """Whether it is timed without being asked for: not what takes minutes to begin, or compares widths."""
 
 
 def _bf16() -> AbstractContextManager[object]:
@@ -43,12 +44,12 @@ def _has_bf16() -> bool:
     return supported
 
 
-def _simulated(model: nn.Module) -> None:
-    quantize_model(model).set(FORWARD_BITS, BACKWARD_BITS)
+def _quantized(model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS) -> None:
+    quantize_model(model, backend=backend).set(forward_bits, BACKWARD_BITS)
 
 
 def _compiled(model: nn.Module) -> None:
-    _simulated(model)
+    _quantized(model, "simulated")
     model.compile()
 
 
@@ -67,9 +68,11 @@ FORMS: dict[str, Form] = {
     BASE: Form(),
     "bf16": Form(within=_bf16, available=_has_bf16),
     NAIVE: Form(quantize_naively),
-    "simulated, PyTorch only": Form(_simulated, within=native.disabled),
-    "simulated, torch.compile": Form(_compiled, available=_has_compiler, by_default=False),  # compiles for minutes
-    "simulated": Form(_simulated),
+    "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=native.disabled),
+    "simulated, torch.compile": Form(_compiled, available=_has_compiler, by_default=False),
+    "simulated": Form(partial(_quantized, backend="simulated")),
+    "int8": Form(partial(_quantized, backend="int8")),
+    "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), by_default=False),
 }
 """All forms, by name."""
 
@@ -80,5 +83,5 @@ def available() -> list[str]:
 
 
 def defaults() -> list[str]:
-    """Names of those that are timed without being asked for: all but the ones that take minutes to begin."""
+    """Names of those that are timed without being asked for."""
     return [name for name in available() if FORMS[name].by_default]

@@ -12,7 +12,7 @@ import torch
 from cpt_core.train.memory import keep_freed_memory
 
 keep_freed_memory()
-for _ in range(6):
+for _ in range(30):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones({elements}).add(1)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -25,5 +25,6 @@ def test_blocks_of_any_size_are_allocated_again_without_a_page_fault(mebibytes):
     script = STEPS.format(elements=mebibytes * 2**18)
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, text=True)
     faults = [int(line) for line in done.stdout.split()]
-    assert faults[0] > faults[-1]  # the first blocks are new
-    assert faults[-1] < 10
+    # The first blocks are new, and the next few may be, until there is one of each alignment.
+    assert faults[0] > faults[-1]
+    assert max(faults[-10:]) < 10
