@@ -50,24 +50,33 @@ struct Kinds {
     }
 };
 
-// Sums over the channels of a canvas, of the pixels that the taps of each output pixel reach.
-template <class Element>
-void window_sums(const Shape& shape, const Canvas& canvas, const Element* image, std::vector<int32_t>& sums,
-                 int32_t* windows) {
-    for (int64_t pixel = 0; pixel < canvas.height * canvas.width; ++pixel) {
+VECTORISED void channel_sums(const uint8_t* image, int64_t pixels, int64_t channels, int32_t* sums) {
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
         int32_t sum = 0;
-        for (int64_t c = 0; c < canvas.channels; ++c) sum += image[pixel * canvas.channels + c];
+        for (int64_t c = 0; c < channels; ++c) sum += image[pixel * channels + c];
         sums[pixel] = sum;
     }
-    int64_t pixel = 0;
+}
+
+// to[x] += from[x * stride]
+VECTORISED void add_every(const int32_t* __restrict from, int64_t stride, int32_t* __restrict to, int64_t n) {
+    if (stride == 1)
+        for (int64_t x = 0; x < n; ++x) to[x] += from[x];
+    else
+        for (int64_t x = 0; x < n; ++x) to[x] += from[x * stride];
+}
+
+// Sums of the codes that the taps of each output pixel reach. `sums` has room for an image with its padding, which is 0.
+void window_sums(const Shape& shape, const uint8_t* image, std::vector<int32_t>& sums, std::vector<int32_t>& windows) {
+    const int64_t width = shape.width + 2 * shape.padding;
+    for (int64_t y = 0; y < shape.height; ++y)
+        channel_sums(image + y * shape.width * shape.channels, shape.width, shape.channels,
+                     sums.data() + (y + shape.padding) * width + shape.padding);
+    std::fill(windows.begin(), windows.end(), 0);
     for (int64_t y = 0; y < shape.out_height(); ++y)
-        for (int64_t x = 0; x < shape.out_width(); ++x, ++pixel) {
-            int32_t sum = 0;
-            for (int64_t i = 0; i < shape.kernel; ++i)
-                for (int64_t j = 0; j < shape.kernel; ++j)
-                    sum += sums[(y * shape.stride + i) * canvas.width + x * shape.stride + j];
-            windows[pixel] = sum;
-        }
+        for (int64_t tap = 0; tap < shape.taps(); ++tap)
+            add_every(sums.data() + (y * shape.stride + tap / shape.kernel) * width + tap % shape.kernel, shape.stride,
+                      windows.data() + y * shape.out_width(), shape.out_width());
 }
 
 template <class Layout>
@@ -114,7 +123,7 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
 #pragma omp for
         for (int64_t i = 0; i < shape.batch; ++i) {
             draw(canvas, x + i * shape.pixels() * shape.channels, shape.height, shape.width, shape.channels, image.data());
-            window_sums(shape, canvas, image.data(), sums, windows.data());
+            window_sums(shape, x + i * shape.pixels() * shape.channels, sums, windows);
             for (int64_t pixel = 0; pixel < pixels; ++pixel)
                 terms[pixel] = grid.sum(windows[pixel], counts[pixel]);
             multiply<Layout>(kernel, plan,
@@ -201,22 +210,6 @@ void input_gradient(const Shape& shape, const uint8_t* error, Grid grid, int32_t
     }
 }
 
-// K images with the pixels' codes as neighbours.
-template <class Element>
-void draw_together(const Canvas& canvas, int64_t together, const std::vector<Element>& images, int64_t height,
-                   int64_t width, Element* to) {
-    std::vector<const Element*> rows(together);
-    for (int64_t y = 0; y < height; ++y) {
-        for (int64_t i = 0; i < together; ++i) rows[i] = images.data() + (i * height + y) * width * canvas.channels;
-        interleave(rows.data(), to + canvas.at(y, 0) * together, width * canvas.channels);
-    }
-}
-
-template <typename T>
-void accumulate(const T* from, int32_t* to, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
-}
-
 // dw[n, tap, k] = sum over images and pixels of error[p, n] * x[p + tap, k]. Images that lie together are the k of this
 // product, the channels of x its rows.
 template <class Layout>
@@ -227,7 +220,10 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
     constexpr int64_t K = Layout::K;
     const int64_t n = shape.out_channels, k = shape.channels, taps = shape.taps(), s = shape.stride;
     const int64_t height = shape.out_height(), width = shape.out_width();
-    const int64_t rows = ceil_to(k, kernel.rows), columns = panels(n) * NR;
+    // The last tile of the channels overlaps the one before it, where their number is not a multiple of its rows.
+    const int64_t rows = std::max(k, kernel.rows), tiles = (rows + kernel.rows - 1) / kernel.rows, columns = panels(n) * NR;
+    const auto first_row = [&](int64_t tile) { return std::min(tile * kernel.rows, rows - kernel.rows); };
+    const int64_t tile_size = kernel.rows * NR;
     const Canvas canvas{shape.padding, shape.padding, shape.height + 2 * shape.padding, shape.width + 2 * shape.padding,
                         rows};
     const int32_t centre_code = centre(error_levels);
@@ -237,48 +233,51 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
     std::vector<Run> runs;
     for (int64_t y = 0; y < height; ++y) runs.push_back({y * s * canvas.width * rows * K, y * width * columns * K, width});
     const int64_t burst = Kernel<Layout>::burst(levels, centre_code);
-    std::vector<int64_t> products(taps * rows * columns);
+    // Codes of images that are not there, where the batch is no multiple of K.
+    const std::vector<uint8_t> no_image(shape.pixels() * k),
+        no_error(shape.out_pixels() * n, static_cast<uint8_t>(centre_code));
+    std::vector<int64_t> products(taps * panels(n) * tiles * tile_size);
     std::vector<int64_t> x_sums(shape.pixels() * k), error_sums(shape.out_pixels() * n);
 #pragma omp parallel
     {
-        std::vector<A> images(K * shape.pixels() * rows), a(canvas.size() * K);
-        std::vector<B> errors(K * shape.out_pixels() * columns), b(shape.out_pixels() * columns * K);
+        std::vector<A> a(canvas.size() * K);
+        std::vector<B> b(shape.out_pixels() * columns * K);
         std::vector<int64_t> my_products(products.size());
         std::vector<int32_t> my_x_sums(x_sums.size()), my_error_sums(error_sums.size());
-        const B* error_rows[K];
         alignas(64) int32_t sums[MAX_MR * NR];
         const A* tile_rows[MAX_MR];
 #pragma omp for
         for (int64_t first = 0; first < shape.batch; first += K) {
+            const uint8_t *images[K], *errors[K];
             for (int64_t i = 0; i < K; ++i) {
-                error_rows[i] = errors.data() + i * shape.out_pixels() * columns;
-                if (first + i >= shape.batch) {  // fewer images than a step takes
-                    std::fill_n(images.begin() + i * shape.pixels() * rows, shape.pixels() * rows, A(0));
-                    std::fill_n(errors.begin() + i * shape.out_pixels() * columns, shape.out_pixels() * columns, B(0));
-                    continue;
-                }
-                const uint8_t* x_from = x + (first + i) * shape.pixels() * k;
-                const uint8_t* error_from = error + (first + i) * shape.out_pixels() * n;
-                accumulate(x_from, my_x_sums.data(), shape.pixels() * k);
-                accumulate(error_from, my_error_sums.data(), shape.out_pixels() * n);
-                for (int64_t pixel = 0; pixel < shape.pixels(); ++pixel)
-                    spread(x_from + pixel * k, images.data() + (i * shape.pixels() + pixel) * rows, k);
-                for (int64_t pixel = 0; pixel < shape.out_pixels(); ++pixel)
-                    recode(error_from + pixel * n, errors.data() + (i * shape.out_pixels() + pixel) * columns, n,
-                           centre_code);
+                const bool there = first + i < shape.batch;
+                images[i] = there ? x + (first + i) * shape.pixels() * k : no_image.data();
+                errors[i] = there ? error + (first + i) * shape.out_pixels() * n : no_error.data();
+                if (!there) continue;
+                add_to(images[i], my_x_sums.data(), shape.pixels() * k);
+                add_to(errors[i], my_error_sums.data(), shape.out_pixels() * n);
             }
-            draw_together(canvas, K, images, shape.height, shape.width, a.data());
-            interleave(error_rows, b.data(), shape.out_pixels() * columns);
+            // Whole rows of pixels at a time, unless padding lies between the pixels.
+            const int64_t x_pixels = rows == k ? shape.width : 1, error_pixels = columns == n ? shape.out_pixels() : 1;
+            for (int64_t pixel = 0; pixel < shape.pixels(); pixel += x_pixels) {
+                interleave(images, a.data() + canvas.at(pixel / shape.width, pixel % shape.width) * K, x_pixels * k);
+                for (const uint8_t*& image : images) image += x_pixels * k;
+            }
+            for (int64_t pixel = 0; pixel < shape.out_pixels(); pixel += error_pixels) {
+                interleave_centred(errors, b.data() + pixel * columns * K, error_pixels * n, centre_code);
+                for (const uint8_t*& one : errors) one += error_pixels * n;
+            }
+            int64_t* to = my_products.data();
             for (int64_t tap = 0; tap < taps; ++tap)
                 for (int64_t panel = 0; panel < panels(n); ++panel)
-                    for (int64_t at = 0; at < rows; at += kernel.rows) {
-                        const A* from = a.data() + ((tap / shape.kernel * canvas.width + tap % shape.kernel) * rows + at) * K;
+                    for (int64_t tile = 0; tile < tiles; ++tile, to += tile_size) {
+                        const int64_t pixel = tap / shape.kernel * canvas.width + tap % shape.kernel;
+                        const A* from = a.data() + (pixel * rows + first_row(tile)) * K;
                         for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = from + r * K;
-                        int64_t* to = my_products.data() + ((tap * panels(n) + panel) * rows + at) * NR;
                         for (int64_t y = 0; y < height; y += rows_at_once) {
                             kernel.tile(tile_rows, runs.data() + y, runs.data() + std::min(height, y + rows_at_once),
                                         s * rows * K, b.data() + panel * NR * K, columns * K, burst, sums);
-                            for (int64_t i = 0; i < kernel.rows * NR; ++i) to[i] += sums[i];
+                            add_to(sums, to, tile_size);
                         }
                     }
         }
@@ -307,7 +306,9 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
         for (int64_t i = 0; i < n; ++i) {
             const double e = error_grid.scale * (static_cast<double>(error_sum[i]) - count * centre_code) + count * error_zero_point;
             for (int64_t c = 0; c < k; ++c) {
-                const int64_t product = products[((tap * panels(n) + i / NR) * rows + c) * NR + i % NR];
+                const int64_t tile = c / kernel.rows, row = c - first_row(tile);
+                const int64_t product =
+                    products[((tap * panels(n) + i / NR) * tiles + tile) * tile_size + row * NR + i % NR];
                 dw[(i * taps + tap) * k + c] =
                     static_cast<float>(unit * static_cast<double>(product) + grid.zero_point * e +
                                        error_zero_point * grid.scale * static_cast<double>(x_sum[c]));

@@ -16,10 +16,10 @@ constexpr int64_t ERRORS_AT_ONCE = 512;
 struct Error {
     const uint8_t* codes;
     int64_t rows, n, groups, group_rows;  // groups take turns, group_rows rows each
-    int32_t levels, centre_code;
+    int32_t levels;
     std::vector<Grid> grids;
     bool wide;  // several ranges, which only 16-bit fixed point brings together
-    float scale, zero_point;  // of the numbers in B
+    float scale, zero_point;  // of the numbers that its rows become together
 
     Error(const uint8_t* codes_, const float* low, const float* span, int32_t levels_, int64_t rows_, int64_t n_,
           int64_t groups_, int64_t group_rows_)
@@ -29,7 +29,6 @@ struct Error {
           groups(groups_),
           group_rows(group_rows_),
           levels(levels_),
-          centre_code(centre(levels_)),
           wide(groups_ > 1) {
         float most = 0.0F;
         for (int64_t group = 0; group < groups; ++group) {
@@ -37,7 +36,7 @@ struct Error {
             most = std::max({most, std::fabs(low[group]), std::fabs(low[group] + span[group])});
         }
         scale = wide ? std::max(most / WIDE_LEVELS, SMALLEST) : grids[0].scale;
-        zero_point = wide ? 0.0F : grids[0].zero_point + static_cast<float>(centre_code) * scale;
+        zero_point = wide ? 0.0F : grids[0].zero_point;
     }
 
     const Grid& grid(int64_t row) const { return grids[row / group_rows % groups]; }
@@ -49,20 +48,29 @@ VECTORISED void fix(const uint8_t* __restrict from, int16_t* __restrict to, int6
         to[i] = static_cast<int16_t>(static_cast<int32_t>((static_cast<float>(from[i]) * factor + term + ROUNDER) - ROUNDER));
 }
 
-// A row of the error as numbers of B.
-void row_of(const Error& error, int64_t row, int16_t* to) {
-    const uint8_t* from = error.codes + row * error.n;
-    if (!error.wide) return recode(from, to, error.n, error.centre_code);
-    const Grid& grid = error.grid(row);
-    fix(from, to, error.n, grid.scale / error.scale, grid.zero_point / error.scale);
+// K rows of the error together as elements of A: codes, or fixed point. A row below 0 is not there.
+void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* rows, int16_t* scratch, int16_t* to) {
+    if (!error.wide) return interleave(codes, to, error.n);
+    const int16_t* const halves[Pairs::K] = {scratch, scratch + error.n};
+    for (int64_t i = 0; i < Pairs::K; ++i) {
+        if (rows[i] < 0) {
+            std::fill_n(scratch + i * error.n, error.n, 0);
+            continue;
+        }
+        const Grid& grid = error.grid(rows[i]);
+        fix(codes[i], scratch + i * error.n, error.n, grid.scale / error.scale, grid.zero_point / error.scale);
+    }
+    interleave(halves, to, error.n);
 }
-void row_of(const Error& error, int64_t row, int8_t* to) {
-    recode(error.codes + row * error.n, to, error.n, error.centre_code);
+void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* /*rows*/, uint8_t* /*scratch*/, uint8_t* to) {
+    interleave(codes, to, error.n);
 }
 
+// to[i] += the sum of the `count` neighbours of i.
 template <typename T>
-VECTORISED void add_to(const T* __restrict from, int64_t* __restrict to, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+void add_neighbours(const T* from, int64_t count, int64_t* to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < count; ++j) to[i] += from[i * count + j];
 }
 
 struct Input {
@@ -132,64 +140,69 @@ void input_gradient(const Error& error, const Weight& w, float* dx) {
 }
 
 
-// dw[n, k] = sum over rows of error[row, n] * x[row, k]: the rows are the k of this product, and the inputs its rows.
+// dw[n, k] = sum over rows of error[row, n] * x[row, k]: the rows are the k of this product, the outputs its rows.
 template <class Layout>
 void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Input& x, float* dw) {
     using A = typename Layout::A;
     using B = typename Layout::B;
     constexpr int64_t K = Layout::K;
-    const int64_t n = error.n, k = x.k, width = panels(n) * NR, height = ceil_to(k, kernel.rows);
+    const int64_t n = error.n, k = x.k, height = ceil_to(n, kernel.rows), width = panels(k) * NR;
+    const int32_t centre_code = centre(x.levels);
+    const float zero_point = x.grid.zero_point + static_cast<float>(centre_code) * x.grid.scale;
     std::vector<A> a(height * ERRORS_AT_ONCE);
     std::vector<B> b(width * ERRORS_AT_ONCE);
     std::vector<int64_t> error_sums(n), input_sums(k);
-    std::fill(dw, dw + n * k, 0.0F);
+    // Codes of rows that are not there, where their number is no multiple of K.
+    const std::vector<uint8_t> no_error(n), no_input(k, static_cast<uint8_t>(centre_code));
     const int64_t most = (error.wide ? WIDE_TERMS : NARROW_TERMS) / K;
-    const int64_t burst = Kernel<Layout>::burst(x.levels, error.centre_code);
+    const int64_t burst = Kernel<Layout>::burst(error.levels, centre_code);
     const float unit = error.scale * x.grid.scale;
+    const std::vector<float> units(k, unit), nothing(k);
+    const float one = 1.0F;
 #pragma omp parallel
     {
-        std::vector<A> inputs(K * height), a_step(inputs.size());
-        std::vector<B> errors(K * width), b_step(errors.size());
-        const A* input_rows[K];
-        const B* error_rows[K];
-        for (int64_t i = 0; i < K; ++i) {
-            input_rows[i] = inputs.data() + i * height;
-            error_rows[i] = errors.data() + i * width;
-        }
+        std::vector<A> a_step(K * height), scratch(K * n);
+        std::vector<B> b_step(K * width);
         std::vector<int64_t> my_error_sums(n), my_input_sums(k);
         alignas(64) int32_t sums[MAX_MR * NR];
         const A* tile_rows[MAX_MR];
+        int64_t out_at[MAX_MR];
         for (int64_t first = 0; first < x.rows; first += ERRORS_AT_ONCE) {
             const int64_t count = std::min(ERRORS_AT_ONCE, x.rows - first), steps = (count + K - 1) / K;
 #pragma omp for
             for (int64_t step = 0; step < steps; ++step) {
-                std::fill(inputs.begin(), inputs.end(), 0);
-                std::fill(errors.begin(), errors.end(), 0);
-                for (int64_t i = 0; i < K && step * K + i < count; ++i) {
-                    const int64_t row = first + step * K + i;
-                    row_of(error, row, errors.data() + i * width);
-                    add_to(error_rows[i], my_error_sums.data(), n);
-                    spread(x.codes + row * k, inputs.data() + i * height, k);
-                    add_to(input_rows[i], my_input_sums.data(), k);
+                const uint8_t *inputs[K], *errors[K];
+                int64_t at[K];
+                for (int64_t i = 0; i < K; ++i) {
+                    const bool there = step * K + i < count;
+                    at[i] = there ? first + step * K + i : -1;
+                    inputs[i] = there ? x.codes + at[i] * k : no_input.data();
+                    errors[i] = there ? error.codes + at[i] * n : no_error.data();
                 }
-                interleave(error_rows, b_step.data(), width);
-                for (int64_t panel = 0; panel < panels(n); ++panel)
+                rows_of(error, errors, at, scratch.data(), a_step.data());
+                add_neighbours(a_step.data(), K, my_error_sums.data(), n);
+                for (int64_t row = 0; row < height; row += kernel.rows)
+                    std::copy_n(a_step.data() + row * K, kernel.rows * K, a.data() + (row * steps + step * kernel.rows) * K);
+                interleave_centred(inputs, b_step.data(), k, centre_code);
+                add_neighbours(b_step.data(), K, my_input_sums.data(), k);
+                for (int64_t panel = 0; panel < panels(k); ++panel)
                     std::copy_n(b_step.data() + panel * NR * K, NR * K, b.data() + (panel * steps + step) * NR * K);
-                interleave(input_rows, a_step.data(), height);
-                for (int64_t at = 0; at < height; at += kernel.rows)
-                    std::copy_n(a_step.data() + at * K, kernel.rows * K, a.data() + (at * steps + step * kernel.rows) * K);
             }
 #pragma omp for
-            for (int64_t panel = 0; panel < panels(n); ++panel)
-                for (int64_t at = 0; at < k; at += kernel.rows) {
-                    for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = a.data() + (at * steps + r) * K;
+            for (int64_t row = 0; row < height; row += kernel.rows)
+                for (int64_t panel = 0; panel < panels(k); ++panel) {
+                    for (int64_t r = 0; r < kernel.rows; ++r) {
+                        tile_rows[r] = a.data() + (row * steps + r) * K;
+                        out_at[r] = (row + r) * k;
+                    }
+                    const int64_t here = std::min(kernel.rows, n - row);
                     for (int64_t from = 0; from < steps; from += most) {
                         const Run run{from * kernel.rows * K, from * NR * K, std::min(most, steps - from)};
                         kernel.tile(tile_rows, &run, &run + 1, kernel.rows * K, b.data() + panel * steps * NR * K, NR * K,
                                     burst, sums);
-                        for (int64_t j = 0; j < std::min(NR, n - panel * NR); ++j)
-                            for (int64_t r = 0; r < std::min(kernel.rows, k - at); ++r)
-                                dw[(panel * NR + j) * k + at + r] += unit * static_cast<float>(sums[r * NR + j]);
+                        const bool begin = first == 0 && from == 0;
+                        finish({sums, here, panel * NR, begin}, {k, units.data(), nullptr}, dw, out_at, &one, 0, nullptr,
+                               nothing.data(), nullptr);
                     }
                 }
         }
@@ -204,8 +217,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
             const float error_sum = static_cast<float>(error.scale * static_cast<double>(error_sums[j]) +
                                                        static_cast<double>(x.rows) * error.zero_point);
             for (int64_t i = 0; i < k; ++i)
-                dw[j * k + i] += x.grid.zero_point * error_sum +
-                                 error.zero_point * x.grid.scale * static_cast<float>(input_sums[i]);
+                dw[j * k + i] +=
+                    zero_point * error_sum + error.zero_point * x.grid.scale * static_cast<float>(input_sums[i]);
         }
     }
 }
@@ -257,7 +270,7 @@ void cpt_linear_backward(const uint8_t* error_codes, const float* error_low, con
     if (dx) input_gradient(error, Weight(w_codes, w_low, w_span, *levels, n, 1, k), dx);
     if (dw) {
         const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
-        if (!error.wide && quads_kernel.takes(*levels, error.centre_code))
+        if (!error.wide && quads_kernel.takes(error.levels, centre(*levels)))
             weight_gradient(quads_kernel, error, x, dw);
         else
             weight_gradient(pairs_kernel, error, x, dw);

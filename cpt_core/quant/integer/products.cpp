@@ -47,6 +47,39 @@ VECTORISED void interleave(const int16_t* const* from, int16_t* __restrict to, i
     }
 }
 
+VECTORISED void interleave_centred(const uint8_t* const* from, int16_t* __restrict to, int64_t n, int32_t centre_code) {
+    const uint8_t* __restrict a = from[0];
+    const uint8_t* __restrict b = from[1];
+    const int16_t centre = static_cast<int16_t>(centre_code);
+    for (int64_t i = 0; i < n; ++i) {
+        to[2 * i] = static_cast<int16_t>(a[i] - centre);
+        to[2 * i + 1] = static_cast<int16_t>(b[i] - centre);
+    }
+}
+
+VECTORISED void interleave_centred(const uint8_t* const* from, int8_t* __restrict to, int64_t n, int32_t centre_code) {
+    const uint8_t* __restrict a = from[0];
+    const uint8_t* __restrict b = from[1];
+    const uint8_t* __restrict c = from[2];
+    const uint8_t* __restrict d = from[3];
+    const uint8_t centre = static_cast<uint8_t>(centre_code);
+    for (int64_t i = 0; i < n; ++i) {
+        to[4 * i] = static_cast<int8_t>(a[i] - centre);
+        to[4 * i + 1] = static_cast<int8_t>(b[i] - centre);
+        to[4 * i + 2] = static_cast<int8_t>(c[i] - centre);
+        to[4 * i + 3] = static_cast<int8_t>(d[i] - centre);
+    }
+}
+
+VECTORISED void interleave(const uint8_t* const* from, int16_t* __restrict to, int64_t n) {
+    const uint8_t* __restrict a = from[0];
+    const uint8_t* __restrict b = from[1];
+    for (int64_t i = 0; i < n; ++i) {
+        to[2 * i] = a[i];
+        to[2 * i + 1] = b[i];
+    }
+}
+
 VECTORISED void interleave(const uint8_t* const* from, uint8_t* __restrict to, int64_t n) {
     const uint8_t* __restrict a = from[0];
     const uint8_t* __restrict b = from[1];
@@ -60,8 +93,12 @@ VECTORISED void interleave(const uint8_t* const* from, uint8_t* __restrict to, i
     }
 }
 
-VECTORISED void interleave(const int8_t* const* from, int8_t* __restrict to, int64_t n) {
-    interleave(reinterpret_cast<const uint8_t* const*>(from), reinterpret_cast<uint8_t*>(to), n);
+VECTORISED void add_to(const uint8_t* __restrict from, int32_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+VECTORISED void add_to(const int32_t* __restrict from, int64_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
 }
 
 VECTORISED void finish(const Part& part, const Columns& columns, float* out, const int64_t* out_at, const float* scale,
@@ -72,19 +109,23 @@ VECTORISED void finish(const Part& part, const Columns& columns, float* out, con
         float* __restrict to = out + out_at[r] + part.first_column;
         const int32_t* __restrict from = part.sums + r * NR;
         const float by = scale[r * scale_step];
-        if (!part.begin) {
-            for (int64_t n = 0; n < width; ++n) to[n] += by * by_column[n] * static_cast<float>(from[n]);
-            continue;
-        }
         const float* __restrict plus = add + (add_at ? add_at[r] : 0) + part.first_column;
-        if (columns.factor) {
-            const float* __restrict factor = columns.factor + part.first_column;
-            const float times = term[r];
-            for (int64_t n = 0; n < width; ++n)
-                to[n] = by * by_column[n] * static_cast<float>(from[n]) + times * factor[n] + plus[n];
-        } else {
-            for (int64_t n = 0; n < width; ++n) to[n] = by * by_column[n] * static_cast<float>(from[n]) + plus[n];
-        }
+        const float* __restrict factor = columns.factor ? columns.factor + part.first_column : nullptr;
+        const float times = factor ? term[r] : 0.0F;
+        const auto row = [=](int64_t count) __attribute__((always_inline)) {
+            if (!part.begin)
+                for (int64_t n = 0; n < count; ++n) to[n] += by * by_column[n] * static_cast<float>(from[n]);
+            else if (factor)
+                for (int64_t n = 0; n < count; ++n)
+                    to[n] = by * by_column[n] * static_cast<float>(from[n]) + times * factor[n] + plus[n];
+            else
+                for (int64_t n = 0; n < count; ++n) to[n] = by * by_column[n] * static_cast<float>(from[n]) + plus[n];
+        };
+        // With a number of columns that the compiler knows the loops are a few instructions.
+        if (width == NR)
+            row(NR);
+        else
+            row(width);
     }
 }
 

@@ -43,10 +43,16 @@ void spread(const uint8_t* from, int16_t* to, int64_t n);
 void spread(const uint8_t* from, uint8_t* to, int64_t n);
 void recode(const uint8_t* from, int16_t* to, int64_t n, int32_t centre_code);
 void recode(const uint8_t* from, int8_t* to, int64_t n, int32_t centre_code);
-// to[i * K + j] = from[j][i] for K rows, which makes them neighbours.
-void interleave(const int16_t* const* from, int16_t* to, int64_t n);
+// Elements of K rows of codes as neighbours, to[i * K + j] = from[j][i]: as elements of A, and around zero as those of B.
+void interleave(const uint8_t* const* from, int16_t* to, int64_t n);
 void interleave(const uint8_t* const* from, uint8_t* to, int64_t n);
-void interleave(const int8_t* const* from, int8_t* to, int64_t n);
+void interleave_centred(const uint8_t* const* from, int16_t* to, int64_t n, int32_t centre_code);
+void interleave_centred(const uint8_t* const* from, int8_t* to, int64_t n, int32_t centre_code);
+// As they are.
+void interleave(const int16_t* const* from, int16_t* to, int64_t n);
+// to[i] += from[i]
+void add_to(const uint8_t* from, int32_t* to, int64_t n);
+void add_to(const int32_t* from, int64_t* to, int64_t n);
 
 // What becomes of the sums of a row: out = scale * column_scale * sum + term * column_factor + add, each for a column.
 struct Columns {
