@@ -10,7 +10,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || ec
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-.venv/installed: pyproject.toml constraints.txt $(wildcard cpt_core/quant/*.cpp cpt_core/quant/integer/*.cpp cpt_core/quant/integer/*.h)
+.venv/installed: pyproject.toml constraints.txt $(wildcard $(foreach folder,cpt_core/quant cpt_core/quant/integer,$(folder)/*.cpp $(folder)/*.h))
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -45,6 +45,7 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
 
         Raises:
             TypeError: a packed sequence, while quantised: pad it.
+            RuntimeError: a state of another size than the input and the layer ask for.
         """
         if not self.bit_widths.quantize_forward:
             return super().forward(input, hx)
@@ -52,7 +53,7 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
             raise TypeError("a quantised LSTM takes padded sequences, not packed ones")
         batched = input.dim() == 3
         x = input if batched else input.unsqueeze(0 if self.batch_first else 1)
-        x = x.transpose(0, 1) if self.batch_first else x
+        x = x.transpose(0, 1).contiguous() if self.batch_first else x
         hidden, cell = self._initial_state(x, hx if batched or hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1)))
         y, last_hidden, last_cell = self._layers(x, hidden, cell)
         y = y.transpose(0, 1) if self.batch_first else y
@@ -64,13 +65,13 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
         return [name for name in self._flat_weights_names if name.startswith("weight")]
 
     def _initial_state(self, x: Tensor, hx: State | None) -> State:
-        if hx is not None:
-            return hx
-        cells, batch = self.num_layers * (1 + self.bidirectional), x.shape[1]
-        return (
-            x.new_zeros(cells, batch, self.proj_size or self.hidden_size),
-            x.new_zeros(cells, batch, self.hidden_size),
-        )
+        states = self.num_layers * (1 + self.bidirectional)
+        sizes = [(states, x.shape[1], width) for width in (self.proj_size or self.hidden_size, self.hidden_size)]
+        if hx is None:
+            return x.new_zeros(sizes[0]), x.new_zeros(sizes[1])
+        for index, (state, size) in enumerate(zip(hx, sizes, strict=True)):
+            self.check_hidden_size(state, size, f"expected hx[{index}] of size {{}}, got {{}}")
+        return hx
 
     def _layers(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         directions = ("", "_reverse") if self.bidirectional else ("",)
@@ -85,7 +86,7 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
                 outputs.append(y)
                 last_hidden.append(h)
                 last_cell.append(c)
-            x = torch.cat(outputs, dim=-1)
+            x = torch.cat(outputs, dim=-1) if self.bidirectional else outputs[0]
             if layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
         return x, torch.stack(last_hidden), torch.stack(last_cell)

@@ -7,13 +7,7 @@
 #include <cstdint>
 #include <limits>
 
-// Compiled for three instruction sets, of which the loader takes the best that the machine has.
-#if defined(__x86_64__) && defined(__ELF__) && defined(__GNUC__) && !defined(__clang__)
-#define VECTORISED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define VECTORISED __attribute__((noinline))
-#endif
-#define INLINED inline __attribute__((always_inline))
+#include "vectorised.h"
 
 namespace {
 
@@ -23,8 +17,6 @@ constexpr int64_t CHUNK = 1 << 16;
 constexpr int LANES = 32;
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr float MIN_SCALE = 1e-8F;
-// Adding and subtracting 1.5 x 2^23 rounds numbers below 2^22 to an integer, half to even.
-constexpr float ROUNDER = 12582912.0F;
 
 struct Range {
     float low = INFINITE;

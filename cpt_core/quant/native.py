@@ -31,6 +31,8 @@ def _load() -> ctypes.CDLL | None:
         "cpt_round": [pointer, pointer, count, count, count, pointer, pointer, pointer, pointer],
         "cpt_codes": [pointer, pointer, count, count, count, pointer, pointer, pointer, pointer],
         "cpt_round_rows": [pointer, pointer, count, count, pointer, pointer],
+        "cpt_lstm_step": [pointer] * 7 + [count, count],
+        "cpt_lstm_step_back": [pointer] * 6 + [count, count],
     }.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
@@ -150,6 +152,18 @@ def round_rows(x: Tensor, rows: int, levels: Tensor, seed: Tensor | None = None)
         None if seed is None else seed.data_ptr(),
     )
     return y
+
+
+def lstm_step(*tensors: Tensor) -> None:
+    """`gates.step`, whose tensors must all be contiguous and float32."""
+    *_, hidden = tensors
+    functions().cpt_lstm_step(*(tensor.data_ptr() for tensor in tensors), *hidden.shape)
+
+
+def lstm_step_back(*tensors: Tensor) -> None:
+    """`gates.step_back`, whose tensors must all be contiguous and float32."""
+    *_, d_cell = tensors
+    functions().cpt_lstm_step_back(*(tensor.data_ptr() for tensor in tensors), *d_cell.shape)
 
 
 def functions() -> ctypes.CDLL:

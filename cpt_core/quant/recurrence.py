@@ -1,21 +1,25 @@
 """The recurrence of a quantised LSTM over a whole sequence as one autograd function.
 
 What autograd would do anew at each time step, a product for the gradient of the weight and a sum of such gradients,
-is one product over all of them.
+is one product over all of them. Between the products of a time step `gates` does all in one pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpt_core.quant import noise
+from cpt_core.quant import gates, noise
 
 if TYPE_CHECKING:
     from cpt_core.quant.lstm import QuantLSTM
+
+PACKED_FROM = 1 << 18
+"""Elements of a weight from which on it pays to lay it out for oneDNN, once for all time steps."""
 
 
 class Recurrence(torch.autograd.Function):
@@ -47,24 +51,22 @@ class Recurrence(torch.autograd.Function):
         ctx.reverse = name.endswith("_reverse")
         time, batch, _gates = from_input.shape
         units = cell.shape[-1]
-        gates, rounded = torch.empty_like(from_input), from_input.new_empty(time, batch, units)
+        from_input, first_cell = from_input.contiguous(), cell.to(from_input.dtype).contiguous()
+        activated, rounded = torch.empty_like(from_input), from_input.new_empty(time, batch, units)
         outputs, cells, squashed = (torch.empty_like(rounded) for _ in range(3))
-        first_cell = cell
+        product = _product(weight, batch)
+        cell = first_cell
         for t in _steps(time, reverse=ctx.reverse):
             rounded[t] = layer.quantize_input(hidden, f"_hh_{name}")
-            torch.mm(rounded[t], weight.t(), out=gates[t]).add_(from_input[t])
-            gates[t, :, : 2 * units].sigmoid_()
-            gates[t, :, 2 * units : 3 * units].tanh_()
-            gates[t, :, 3 * units :].sigmoid_()
-            i, f, g, o = gates[t].chunk(4, dim=-1)
-            cell = torch.mul(f, cell, out=cells[t]).add_(i * g)
-            hidden = torch.mul(o, torch.tanh(cell, out=squashed[t]), out=outputs[t])
+            hidden = outputs[t]
+            gates.step(product(rounded[t]), from_input[t], activated[t], cell, cells[t], squashed[t], hidden)
+            cell = cells[t]
         widths = layer.bit_widths
         ctx.rounds, ctx.share = widths.quantize_backward, layer.share
         ctx.rounding, ctx.first_product, ctx.stochastic = layer.quantizer.gradient, 2 * index * time, widths.stochastic
         # Levels are saved as a tensor, so that setting other widths before the backward pass is an error of autograd's.
         ctx.save_for_backward(
-            weight, first_cell, gates, rounded, cells, squashed, widths.backward_levels, layer.noise_seed()
+            weight, first_cell, activated, rounded, cells, squashed, widths.backward_levels, layer.noise_seed()
         )
         return outputs, hidden.clone(), cell.clone()
 
@@ -72,29 +74,47 @@ class Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_hidden: Tensor, d_cell: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first four inputs."""
-        weight, first_cell, gates, rounded, cells, squashed, levels, seed = ctx.saved_tensors
-        time, units = len(gates), cells.shape[-1]
-        errors = torch.empty_like(gates)
+        weight, first_cell, activated, rounded, cells, squashed, levels, seed = ctx.saved_tensors
+        time, batch, _gates = activated.shape
+        d_outputs, d_hidden = d_outputs.contiguous(), d_hidden.contiguous()
+        d_cell = d_cell.clone(memory_format=torch.contiguous_format)
+        product = _product(weight.t(), batch)
+        errors: list[Tensor] = []
         for t in reversed(_steps(time, reverse=ctx.reverse)):
-            i, f, g, o = gates[t].chunk(4, dim=-1)
             before = t + 1 if ctx.reverse else t - 1
             cell = cells[before] if 0 <= before < time else first_cell
-            d_hidden = d_hidden + d_outputs[t]
-            d_cell = d_cell + d_hidden * o * (1 - squashed[t] * squashed[t])
-            error = errors[t]
-            torch.mul(d_cell, g, out=error[:, :units])
-            torch.mul(d_cell, cell, out=error[:, units : 2 * units])
-            torch.mul(d_cell, i, out=error[:, 2 * units : 3 * units]).mul_(1 - g * g)
-            torch.mul(d_hidden, squashed[t], out=error[:, 3 * units :]).mul_(o).mul_(1 - o)
-            error[:, : 2 * units].mul_(gates[t, :, : 2 * units]).mul_(1 - gates[t, :, : 2 * units])
+            error = torch.empty_like(activated[t])
+            gates.step_back(error, activated[t], cell, squashed[t], d_hidden + d_outputs[t], d_cell)
             if ctx.rounds:
                 key = seed + noise.product_stream(ctx.first_product + 2 * t) if ctx.stochastic else None
                 # As one time step of (time, batch, features), so that each batch row has its own range.
-                error.copy_(ctx.rounding(error.unsqueeze(0), levels, key, ctx.share).squeeze(0))
-            d_hidden, d_cell = error @ weight, d_cell * f
-        d_weight = errors.flatten(0, 1).t() @ rounded.flatten(0, 1)
-        return errors, d_weight, d_hidden, d_cell, None, None, None
+                error = ctx.rounding(error.unsqueeze(0), levels, key, ctx.share).squeeze(0)
+            errors.append(error)
+            d_hidden = product(error)
+        d_from_input = torch.stack(errors if ctx.reverse else errors[::-1])
+        # The transpose of what is wanted, as its product is the faster one.
+        d_weight = (rounded.flatten(0, 1).t() @ d_from_input.flatten(0, 1)).t()
+        return d_from_input, d_weight, d_hidden, d_cell, None, None, None
 
 
 def _steps(time: int, *, reverse: bool) -> range:
     return range(time - 1, -1, -1) if reverse else range(time)
+
+
+def _product(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:
+    """What gives `x @ weight.t()` for many `x` of `batch` rows.
+
+    Matrix multiplication lays a weight out anew for each product, which with few rows is most of its time. oneDNN, of
+    which torch's own LSTM is made too, can keep the layout.
+    """
+    takes = weight.dtype == torch.float32 and weight.device.type == "cpu"
+    takes = takes and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not takes or weight.numel() < PACKED_FROM:
+        return lambda x: torch.mm(x, weight.t())
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, batch)
+
+    def product(x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+        return y
+
+    return product

@@ -43,7 +43,6 @@ struct Error {
 };
 
 VECTORISED void fix(const uint8_t* __restrict from, int16_t* __restrict to, int64_t n, float factor, float term) {
-    constexpr float ROUNDER = 12582912.0F;  // 1.5 x 2^23: adding and subtracting it rounds to an integer
     for (int64_t i = 0; i < n; ++i)
         to[i] = static_cast<int16_t>(static_cast<int32_t>((static_cast<float>(from[i]) * factor + term + ROUNDER) - ROUNDER));
 }

@@ -3,8 +3,6 @@
 namespace cpt {
 namespace {
 
-constexpr float ROUNDER = 12582912.0F;  // 1.5 x 2^23: adding and subtracting it rounds to an integer
-
 // Numbers of a tap of one n in fixed point, and their sum with those of the n before.
 VECTORISED void fix(const uint8_t* __restrict codes, int64_t n, int32_t centre_code, float factor, float term,
                     int16_t* __restrict to, int32_t* __restrict sums) {
