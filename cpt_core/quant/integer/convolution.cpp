@@ -36,18 +36,19 @@ void draw(const Canvas& canvas, const uint8_t* image, int64_t height, int64_t wi
     }
 }
 
-// Distinguishes pixels by the taps of them that lie within the other image, so that what these taps add is worked out
-// once for all pixels of the same kind.
-struct Kinds {
+// Along one axis, the taps of each position that lie within the other image. Positions with the same taps are of the
+// same kind, so that what the taps add is worked out once for all of them.
+struct Axis {
     std::vector<std::vector<int64_t>> members;  // taps of each kind
-    std::vector<int64_t> of;                    // kind of each pixel
+    std::vector<int64_t> of;                    // kind of each position
 
     void add(const std::vector<int64_t>& taps) {
-        for (size_t kind = 0; kind < members.size(); ++kind)
-            if (members[kind] == taps) return of.push_back(static_cast<int64_t>(kind));
-        of.push_back(static_cast<int64_t>(members.size()));
-        members.push_back(taps);
+        size_t kind = 0;
+        while (kind < members.size() && members[kind] != taps) ++kind;
+        if (kind == members.size()) members.push_back(taps);
+        of.push_back(static_cast<int64_t>(kind));
     }
+    int64_t kinds() const { return static_cast<int64_t>(members.size()); }
 };
 
 VECTORISED void channel_sums(const uint8_t* image, int64_t pixels, int64_t channels, int32_t* sums) {
@@ -89,30 +90,42 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
     std::vector<int64_t> taps, a_at, out_at, add_at;
     for (int64_t i = 0; i < shape.kernel; ++i)
         for (int64_t j = 0; j < shape.kernel; ++j) taps.push_back((i * canvas.width + j) * channels);
-    Kinds kinds;
+    const auto axis = [&](int64_t size, int64_t out_size) {
+        Axis of;
+        for (int64_t position = 0; position < out_size; ++position) {
+            std::vector<int64_t> within;
+            for (int64_t i = 0; i < shape.kernel; ++i) {
+                const int64_t at = position * shape.stride - shape.padding + i;
+                if (at >= 0 && at < size) within.push_back(i);
+            }
+            of.add(within);
+        }
+        return of;
+    };
+    const Axis rows = axis(shape.height, shape.out_height()), across = axis(shape.width, shape.out_width());
+    std::vector<int64_t> counts;  // of numbers within a pixel's window
     for (int64_t oy = 0; oy < shape.out_height(); ++oy)
         for (int64_t ox = 0; ox < shape.out_width(); ++ox) {
-            const int64_t top = oy * shape.stride - shape.padding, left = ox * shape.stride - shape.padding;
-            a_at.push_back(canvas.at(top, left));
+            const int64_t row_kind = rows.of[oy], kind = across.of[ox];
+            a_at.push_back(canvas.at(oy * shape.stride - shape.padding, ox * shape.stride - shape.padding));
             out_at.push_back((oy * shape.out_width() + ox) * n);
-            std::vector<int64_t> within;
-            for (int64_t i = 0; i < shape.kernel; ++i)
-                for (int64_t j = 0; j < shape.kernel; ++j)
-                    if (top + i >= 0 && top + i < shape.height && left + j >= 0 && left + j < shape.width)
-                        within.push_back(i * shape.kernel + j);
-            kinds.add(within);
-            add_at.push_back(kinds.of.back() * n);
+            add_at.push_back((row_kind * across.kinds() + kind) * n);
+            counts.push_back(static_cast<int64_t>(rows.members[row_kind].size() * across.members[kind].size()) *
+                             shape.channels);
         }
-    std::vector<float> add(kinds.members.size() * n);
-    for (size_t kind = 0; kind < kinds.members.size(); ++kind)
-        for (int64_t i = 0; i < n; ++i) {
-            int64_t sum = 0;
-            for (const int64_t tap : kinds.members[kind]) sum += w.code_sum(i, tap);
-            add[kind * n + i] = grid.zero_point * w.scale[i] * static_cast<float>(sum) + (bias ? bias[i] : 0.0F);
+    std::vector<int32_t> code_sums;  // (taps, n)
+    for (int64_t tap = 0; tap < shape.taps(); ++tap)
+        for (int64_t i = 0; i < n; ++i) code_sums.push_back(w.code_sum(i, tap));
+    std::vector<float> add;
+    for (const auto& row_taps : rows.members)
+        for (const auto& members : across.members) {
+            std::vector<int64_t> sums(n);
+            for (const int64_t y_tap : row_taps)
+                for (const int64_t x_tap : members)
+                    for (int64_t i = 0; i < n; ++i) sums[i] += code_sums[(y_tap * shape.kernel + x_tap) * n + i];
+            for (int64_t i = 0; i < n; ++i)
+                add.push_back(grid.zero_point * w.scale[i] * static_cast<float>(sums[i]) + (bias ? bias[i] : 0.0F));
         }
-    std::vector<int64_t> counts(pixels);  // of numbers within a pixel's window
-    for (int64_t pixel = 0; pixel < pixels; ++pixel)
-        counts[pixel] = shape.channels * static_cast<int64_t>(kinds.members[kinds.of[pixel]].size());
     const Plan<Layout> plan(taps, channels, NARROW_TERMS, levels, w.centre_code);
     const Columns columns{n, w.scale.data(), w.zero_point.data()};
 #pragma omp parallel
@@ -145,37 +158,49 @@ struct Phase {
 Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid error, int32_t error_levels, int64_t py,
                  int64_t px) {
     const int64_t s = shape.stride, k = shape.channels;
-    std::vector<int64_t> taps, offsets;
-    for (int64_t i = 0; i < shape.kernel; ++i)
-        for (int64_t j = 0; j < shape.kernel; ++j) {
-            const int64_t y = py + shape.padding - i, x = px + shape.padding - j;
-            if (y % s || x % s) continue;
-            taps.push_back(i * shape.kernel + j);
-            offsets.push_back(canvas.at(y / s, x / s));
-        }
-    Phase phase{Transposed(w, taps),
-                Plan<Pairs>(offsets, canvas.channels, WIDE_TERMS, error_levels, 1),
-                {}, {}, {}, {}};
-    Kinds kinds;
-    for (int64_t y = py; y < shape.height; y += s)
-        for (int64_t x = px; x < shape.width; x += s) {
-            phase.a_at.push_back(canvas.at(y / s, x / s) - canvas.at(0, 0));
-            phase.out_at.push_back((y * shape.width + x) * k);
+    // Taps of a phase along one axis, and those of each of its positions that reach the error.
+    const auto taps_of = [&](int64_t phase) {
+        std::vector<int64_t> taps;
+        for (int64_t i = 0; i < shape.kernel; ++i)
+            if ((phase + shape.padding - i) % s == 0) taps.push_back(i);
+        return taps;
+    };
+    const auto axis = [&](int64_t phase, int64_t size, int64_t out_size) {
+        Axis of;
+        for (int64_t position = phase; position < size; position += s) {
             std::vector<int64_t> within;
-            for (size_t tap = 0; tap < taps.size(); ++tap) {
-                const int64_t oy = (y + shape.padding - taps[tap] / shape.kernel) / s;
-                const int64_t ox = (x + shape.padding - taps[tap] % shape.kernel) / s;
-                const bool before = y + shape.padding < taps[tap] / shape.kernel || x + shape.padding < taps[tap] % shape.kernel;
-                if (!before && oy < shape.out_height() && ox < shape.out_width())
-                    within.push_back(static_cast<int64_t>(tap));
+            for (const int64_t tap : taps_of(phase)) {
+                const int64_t at = position + shape.padding - tap;  // a multiple of s
+                if (at >= 0 && at / s < out_size) within.push_back(tap);
             }
-            kinds.add(within);
-            phase.add_at.push_back(kinds.of.back() * k);
+            of.add(within);
         }
-    phase.add.resize(kinds.members.size() * k);
-    for (size_t kind = 0; kind < kinds.members.size(); ++kind)
-        for (const int64_t tap : kinds.members[kind])
-            for (int64_t c = 0; c < k; ++c) phase.add[kind * k + c] += error.zero_point * phase.b.sums[tap * k + c];
+        return of;
+    };
+    std::vector<int64_t> taps, offsets, index(shape.taps());
+    for (const int64_t i : taps_of(py))
+        for (const int64_t j : taps_of(px)) {
+            index[i * shape.kernel + j] = static_cast<int64_t>(taps.size());
+            taps.push_back(i * shape.kernel + j);
+            offsets.push_back(canvas.at((py + shape.padding - i) / s, (px + shape.padding - j) / s));
+        }
+    Phase phase{Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, WIDE_TERMS, error_levels, 1), {}, {}, {}, {}};
+    const Axis rows = axis(py, shape.height, shape.out_height()), across = axis(px, shape.width, shape.out_width());
+    for (size_t y = 0; y < rows.of.size(); ++y)
+        for (size_t x = 0; x < across.of.size(); ++x) {
+            const int64_t v = static_cast<int64_t>(y), u = static_cast<int64_t>(x);
+            phase.a_at.push_back(canvas.at(v, u) - canvas.at(0, 0));
+            phase.out_at.push_back(((py + v * s) * shape.width + px + u * s) * k);
+            phase.add_at.push_back((rows.of[y] * across.kinds() + across.of[x]) * k);
+        }
+    for (const auto& row_taps : rows.members)
+        for (const auto& members : across.members) {
+            std::vector<float> sums(k);
+            for (const int64_t i : row_taps)
+                for (const int64_t j : members)
+                    for (int64_t c = 0; c < k; ++c) sums[c] += phase.b.sums[index[i * shape.kernel + j] * k + c];
+            for (int64_t c = 0; c < k; ++c) phase.add.push_back(error.zero_point * sums[c]);
+        }
     return phase;
 }
 

@@ -14,6 +14,20 @@ VECTORISED void fix(const uint8_t* __restrict codes, int64_t n, int32_t centre_c
     }
 }
 
+INLINED void finish_row(int64_t n, const int32_t* __restrict sums, float by, const float* __restrict scale, bool begin,
+                        float times, const float* __restrict factor, const float* __restrict plus, float* __restrict to) {
+    if (!begin) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; ++i) to[i] += by * scale[i] * static_cast<float>(sums[i]);
+    } else if (factor) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; ++i) to[i] = by * scale[i] * static_cast<float>(sums[i]) + times * factor[i] + plus[i];
+    } else {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < n; ++i) to[i] = by * scale[i] * static_cast<float>(sums[i]) + plus[i];
+    }
+}
+
 }  // namespace
 
 VECTORISED int32_t total(const uint8_t* from, int64_t n) {
@@ -101,29 +115,18 @@ VECTORISED void add_to(const int32_t* __restrict from, int64_t* __restrict to, i
 
 VECTORISED void finish(const Part& part, const Columns& columns, float* out, const int64_t* out_at, const float* scale,
                        int64_t scale_step, const float* term, const float* add, const int64_t* add_at) {
-    const int64_t width = std::min(NR, columns.n - part.first_column);
-    const float* __restrict by_column = columns.scale + part.first_column;
+    const int64_t first = part.first_column, width = std::min(NR, columns.n - first);
+    const float* factor = columns.factor ? columns.factor + first : nullptr;
     for (int64_t r = 0; r < part.rows; ++r) {
-        float* __restrict to = out + out_at[r] + part.first_column;
-        const int32_t* __restrict from = part.sums + r * NR;
-        const float by = scale[r * scale_step];
-        const float* __restrict plus = add + (add_at ? add_at[r] : 0) + part.first_column;
-        const float* __restrict factor = columns.factor ? columns.factor + part.first_column : nullptr;
-        const float times = factor ? term[r] : 0.0F;
-        const auto row = [=](int64_t count) __attribute__((always_inline)) {
-            if (!part.begin)
-                for (int64_t n = 0; n < count; ++n) to[n] += by * by_column[n] * static_cast<float>(from[n]);
-            else if (factor)
-                for (int64_t n = 0; n < count; ++n)
-                    to[n] = by * by_column[n] * static_cast<float>(from[n]) + times * factor[n] + plus[n];
-            else
-                for (int64_t n = 0; n < count; ++n) to[n] = by * by_column[n] * static_cast<float>(from[n]) + plus[n];
-        };
-        // With a number of columns that the compiler knows the loops are a few instructions.
+        float* to = out + out_at[r] + first;
+        const int32_t* sums = part.sums + r * NR;
+        const float by = scale[r * scale_step], times = factor ? term[r] : 0.0F;
+        const float* plus = add + (add_at ? add_at[r] : 0) + first;
+        // With a number of columns that the compiler knows a row is a few instructions.
         if (width == NR)
-            row(NR);
+            finish_row(NR, sums, by, columns.scale + first, part.begin, times, factor, plus, to);
         else
-            row(width);
+            finish_row(width, sums, by, columns.scale + first, part.begin, times, factor, plus, to);
     }
 }
 
