@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from cpt_core.quant.integer.recurrence import IntegerRecurrence
 from cpt_core.quant.layers import QuantizedLayer
 from cpt_core.quant.recurrence import Recurrence
 
@@ -93,11 +94,18 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
 
     def _direction(self, name: str, x: Tensor, h: Tensor, c: Tensor, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """One layer in one direction: (time, batch, features) to the hidden states, and the last state."""
+        bias = None
+        if self.bias:
+            bias = self.get_parameter(f"bias_ih_{name}") + self.get_parameter(f"bias_hh_{name}")
+        if self.in_integers(x):
+            weights = (self.get_parameter(f"weight_{part}_{name}") for part in ("ih", "hh"))
+            y, h, c = IntegerRecurrence.apply(x.contiguous(), *weights, bias, h, c, self, name, index)
+            return y, h, c
         w_ih, w_hh = (self.quantize_weight(self.get_parameter(f"weight_{part}_{name}")) for part in ("ih", "hh"))
         w_hr = self.quantize_weight(self.get_parameter(f"weight_hr_{name}")) if self.proj_size else None
         from_input = F.linear(self.quantize_input(x, f"_ih_{name}"), w_ih)
-        if self.bias:
-            from_input = from_input + (self.get_parameter(f"bias_ih_{name}") + self.get_parameter(f"bias_hh_{name}"))
+        if bias is not None:
+            from_input = from_input + bias
         if w_hr is None and x.numel() and not torch.compiler.is_compiling():
             y, h, c = Recurrence.apply(from_input, w_hh, h, c, self, name, index)
             return y, h, c

@@ -65,6 +65,16 @@ def disabled() -> Iterator[None]:
         _enabled = before
 
 
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Inside, integer products take plain C++ in the layout of AVX512-VNNI's. For tests; not for several threads."""
+    functions().cpt_use_plain(1)
+    try:
+        yield
+    finally:
+        functions().cpt_use_plain(0)
+
+
 def takes(x: Tensor) -> bool:
     """Whether the functions below take `x`: float32 on the CPU, without gaps, contiguous or channels-last."""
     return (

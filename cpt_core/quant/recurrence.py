@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cpt_core.quant import gates, noise
+from cpt_core.quant.integer.recurrence import order_of
 
 if TYPE_CHECKING:
     from cpt_core.quant.lstm import QuantLSTM
@@ -48,15 +49,14 @@ class Recurrence(torch.autograd.Function):
             name: of the layer and direction, such as "l0" or "l1_reverse".
             index: of the layer and direction, which numbers its errors.
         """
-        ctx.reverse = name.endswith("_reverse")
         time, batch, _gates = from_input.shape
-        units = cell.shape[-1]
+        ctx.order, units = order_of(time, name), cell.shape[-1]
         from_input, first_cell = from_input.contiguous(), cell.to(from_input.dtype).contiguous()
         activated, rounded = torch.empty_like(from_input), from_input.new_empty(time, batch, units)
         outputs, cells, squashed = (torch.empty_like(rounded) for _ in range(3))
         product = _product(weight, batch)
         cell = first_cell
-        for t in _steps(time, reverse=ctx.reverse):
+        for t in ctx.order:
             rounded[t] = layer.quantize_input(hidden, f"_hh_{name}")
             hidden = outputs[t]
             gates.step(product(rounded[t]), from_input[t], activated[t], cell, cells[t], squashed[t], hidden)
@@ -75,30 +75,25 @@ class Recurrence(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor, d_hidden: Tensor, d_cell: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first four inputs."""
         weight, first_cell, activated, rounded, cells, squashed, levels, seed = ctx.saved_tensors
-        time, batch, _gates = activated.shape
+        batch = activated.shape[1]
         d_outputs, d_hidden = d_outputs.contiguous(), d_hidden.contiguous()
         d_cell = d_cell.clone(memory_format=torch.contiguous_format)
         product = _product(weight.t(), batch)
         errors: list[Tensor] = []
-        for t in reversed(_steps(time, reverse=ctx.reverse)):
-            before = t + 1 if ctx.reverse else t - 1
-            cell = cells[before] if 0 <= before < time else first_cell
+        cells_before = dict(zip(ctx.order, (first_cell, *(cells[t] for t in ctx.order)), strict=False))
+        for t in reversed(ctx.order):
             error = torch.empty_like(activated[t])
-            gates.step_back(error, activated[t], cell, squashed[t], d_hidden + d_outputs[t], d_cell)
+            gates.step_back(error, activated[t], cells_before[t], squashed[t], d_hidden + d_outputs[t], d_cell)
             if ctx.rounds:
                 key = seed + noise.product_stream(ctx.first_product + 2 * t) if ctx.stochastic else None
                 # As one time step of (time, batch, features), so that each batch row has its own range.
                 error = ctx.rounding(error.unsqueeze(0), levels, key, ctx.share).squeeze(0)
             errors.append(error)
             d_hidden = product(error)
-        d_from_input = torch.stack(errors if ctx.reverse else errors[::-1])
+        d_from_input = torch.stack(errors[::-1] if ctx.order[0] == 0 else errors)
         # The transpose of what is wanted, as its product is the faster one.
         d_weight = (rounded.flatten(0, 1).t() @ d_from_input.flatten(0, 1)).t()
         return d_from_input, d_weight, d_hidden, d_cell, None, None, None
-
-
-def _steps(time: int, *, reverse: bool) -> range:
-    return range(time - 1, -1, -1) if reverse else range(time)
 
 
 def _product(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:

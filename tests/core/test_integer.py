@@ -1,6 +1,7 @@
 """The int8 backend: the numbers of the simulated one, from products of codes."""
 
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -54,6 +55,13 @@ def error(mine: Tensor, exact: Tensor) -> float:
     return float((mine.double() - exact).norm() / exact.norm())
 
 
+@pytest.fixture(params=["this machine's", "plain"])
+def instructions(request):
+    """Those that this machine has, and plain C++ in the layout of AVX512-VNNI's, which it may not have."""
+    with native.plain_products() if request.param == "plain" else nullcontext():
+        yield
+
+
 LINEAR = [(1, 1, 1), (5, 3, 4), (50, 17, 33), (97, 64, 16), (1030, 65, 7), (20, 700, 30)]
 """Rows, inputs, outputs: below, at and above the sizes of tiles, steps and blocks."""
 
@@ -61,6 +69,7 @@ LINEAR = [(1, 1, 1), (5, 3, 4), (50, 17, 33), (97, 64, 16), (1030, 65, 7), (20, 
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("sizes", LINEAR, ids=str)
 @pytest.mark.parametrize("products", [native_functions, torch_products], ids=["C++", "torch"])
+@pytest.mark.usefixtures("instructions")
 def test_a_linear_layer_and_its_gradients_equal_float64(products, sizes, bits):
     rows, k, n = sizes
     x, w = input_codes(random(rows, k), bits), code_weight(random(n, k), levels(bits))
@@ -74,6 +83,7 @@ def test_a_linear_layer_and_its_gradients_equal_float64(products, sizes, bits):
     assert error(dx, errors @ weights) < FIXED_POINT
 
 
+@pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("products", [native_functions, torch_products], ids=["C++", "torch"])
 @pytest.mark.parametrize("shape", [(7, 5, 12), (64, 3, 40)], ids=str)
 def test_errors_that_have_a_range_for_each_index_of_their_second_dimension(products, shape):
@@ -105,6 +115,7 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 7, 8])
 @pytest.mark.parametrize("geometry", CONVOLUTIONS, ids=str)
+@pytest.mark.usefixtures("instructions")
 def test_a_convolution_and_its_gradients_equal_float64(geometry, bits):
     batch, channels, height, width, out_channels, kernel, stride, padding = geometry
     x = input_codes(random(batch, channels, height, width), bits)
@@ -122,6 +133,7 @@ def test_a_convolution_and_its_gradients_equal_float64(geometry, bits):
     assert error(dx, inputs.grad) < FIXED_POINT
 
 
+@pytest.mark.usefixtures("instructions")
 def test_sums_of_the_largest_codes_do_not_overflow():
     """More terms than an int32 can hold, of the largest magnitude and one sign."""
     lowest_and_highest = torch.tensor([0.0, 1.0])
@@ -199,6 +211,28 @@ def test_a_layer_gives_what_it_gives_simulated(make, shape):
         assert error(left, right.double()) < 2 * FIXED_POINT or torch.equal(left, right)
 
 
+@pytest.mark.parametrize("bits", [3, 8])
+@pytest.mark.parametrize(("time", "tolerance"), [(1, 2 * FIXED_POINT), (7, 3e-2)])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}, {"bias": False}], ids=str)
+def test_an_lstm_gives_what_it_gives_simulated_but_for_codes_at_the_border_of_two(options, time, tolerance, bits):
+    torch.manual_seed(1)
+    layer, other = (nn.LSTM(12, 20, **options) for _ in range(2))
+    other.load_state_dict(layer.state_dict())
+    results = []
+    for module, backend in ((layer, "int8"), (other, "simulated")):
+        precision = quantize_model(module, backend=backend, skip=[])
+        precision.set(bits, 8)
+        precision.reseed(3)
+        x = random(time, 5, 12).requires_grad_()
+        y, (hidden, cell) = module(x)
+        (y * random(*y.shape, seed=2)).sum().add(cell.sum()).backward()
+        results.append([y.detach(), hidden.detach(), x.grad, *(parameter.grad for parameter in module.parameters())])
+        results[-1].extend(module.buffers())
+    assert len(results[0]) == len(results[1])
+    for left, right in zip(*results, strict=True):
+        assert torch.equal(left, right) or error(left, right.double()) < tolerance
+
+
 def test_attention_gives_what_it_gives_simulated_but_for_codes_at_the_border_of_two():
     torch.manual_seed(1)
     layer, other = (nn.MultiheadAttention(16, 2, batch_first=True) for _ in range(2))
@@ -258,7 +292,7 @@ def test_layers_whose_products_cannot_run_on_codes_are_simulated():
             "oblong": nn.Conv2d(8, 8, (1, 3)),
             "reflecting": nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
             "named": nn.Conv2d(8, 8, 3, padding="same"),
-            "lstm": nn.LSTM(8, 8),
+            "projected": nn.LSTM(8, 8, proj_size=4),
             "plain": nn.Conv2d(8, 8, 3, padding=1),
             "linear": nn.Linear(8, 8),
         }

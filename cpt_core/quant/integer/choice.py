@@ -31,7 +31,7 @@ def choose(layer: nn.Module, backend: str) -> Backend:
 
 def _can(layer: nn.Module) -> bool:
     if isinstance(layer, nn.LSTM):
-        return False
+        return native.available() and not layer.proj_size
     if not isinstance(layer, nn.Conv2d):
         return True
     square = all(len(set(pair)) == 1 for pair in (layer.kernel_size, layer.stride, layer.dilation))

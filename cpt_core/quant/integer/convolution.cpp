@@ -142,7 +142,7 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
             multiply<Layout>(kernel, plan,
                              {pixels, image.data(), a_at.data(), y + i * pixels * n, out_at.data(), &grid.scale, 0,
                               terms.data(), add.data(), add_at.data()},
-                             b.data(), columns);
+                             b.data(), columns, 0, panels(n));
         }
     }
 }
@@ -226,10 +226,10 @@ void input_gradient(const Shape& shape, const uint8_t* error, Grid grid, int32_t
                     for (const int64_t at : phase.out_at) std::fill_n(to + at, k, 0.0F);
                     continue;
                 }
-                multiply<Pairs>(pairs_kernel, phase.plan,
+                multiply<Pairs>(instructions().pairs, phase.plan,
                                 {count, image.data(), phase.a_at.data(), to, phase.out_at.data(), &grid.scale, 0,
                                  nothing.data(), phase.add.data(), phase.add_at.data()},
-                                phase.b.b.data(), {k, scale.data(), nullptr});
+                                phase.b.b.data(), {k, scale.data(), nullptr}, 0, panels(k));
             }
         }
     }
@@ -366,10 +366,10 @@ void cpt_convolution(const int64_t* shape, const uint8_t* x, const float* x_low,
     const Shape of{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7]};
     const Weight w(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels);
     const Grid grid(*x_low, *x_span, *levels);
-    if (quads_kernel.takes(*levels, w.centre_code))
-        forward(quads_kernel, of, x, grid, *levels, w, bias, y);
+    if (instructions().quads.takes(*levels, w.centre_code))
+        forward(instructions().quads, of, x, grid, *levels, w, bias, y);
     else
-        forward(pairs_kernel, of, x, grid, *levels, w, bias, y);
+        forward(instructions().pairs, of, x, grid, *levels, w, bias, y);
 }
 
 // Gradients of cpt_convolution from the rounded error's codes, shaped as y. Those that are null are not computed.
@@ -383,10 +383,10 @@ void cpt_convolution_backward(const int64_t* shape, const uint8_t* error, const 
         input_gradient(of, error, error_grid, *error_levels,
                        Weight(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels), dx);
     if (dw) {
-        if (quads_kernel.takes(*levels, centre(*error_levels)))
-            weight_gradient(quads_kernel, of, error, error_grid, *error_levels, x, grid, *levels, dw);
+        if (instructions().quads.takes(*levels, centre(*error_levels)))
+            weight_gradient(instructions().quads, of, error, error_grid, *error_levels, x, grid, *levels, dw);
         else
-            weight_gradient(pairs_kernel, of, error, error_grid, *error_levels, x, grid, *levels, dw);
+            weight_gradient(instructions().pairs, of, error, error_grid, *error_levels, x, grid, *levels, dw);
     }
     if (dbias) bias_gradient(of, error, error_grid, dbias);
 }

@@ -1,6 +1,8 @@
 // The products of a linear layer.
 
-#include <cstring>
+#include <omp.h>
+
+#include <memory>
 
 #include "products.h"
 
@@ -79,65 +81,107 @@ struct Input {
     int64_t rows, k;
 };
 
+// Rows at a time, and panels at a time: all of them, unless there are too few rows for all threads.
+struct Blocks {
+    int64_t rows, panels;
+
+    Blocks(int64_t count, int64_t panel_count) : rows(ROWS_AT_ONCE), panels(panel_count) {
+        const int64_t threads = omp_get_max_threads(), blocks = (count + rows - 1) / rows;
+        if (blocks < threads) panels = std::max<int64_t>(1, (panel_count * blocks + threads - 1) / threads);
+    }
+};
+
+// A weight laid out for y = x w + bias.
 template <class Layout>
-void forward(const Kernel<Layout>& kernel, const Input& x, const Weight& w, const float* bias, float* y) {
-    const auto b = forward_panels<Layout>(w);
-    const int64_t k = ceil_to(x.k, Layout::K);
-    const Plan<Layout> plan({0}, k, NARROW_TERMS, x.levels, w.centre_code);
-    std::vector<float> add(w.n);
-    for (int64_t n = 0; n < w.n; ++n)
-        add[n] = x.grid.zero_point * w.scale[n] * static_cast<float>(w.code_sum(n, 0)) + (bias ? bias[n] : 0.0F);
-    const Columns columns{w.n, w.scale.data(), w.zero_point.data()};
+struct Forward {
+    const Kernel<Layout>& kernel;
+    Weight w;
+    std::vector<typename Layout::B> b;
+    std::vector<int32_t> code_sums;
+
+    Forward(const Kernel<Layout>& kernel_, const Weight& w_)
+        : kernel(kernel_), w(w_), b(forward_panels<Layout>(w_)), code_sums(w_.n) {
+        for (int64_t n = 0; n < w.n; ++n) code_sums[n] = w.code_sum(n, 0);
+    }
+
+    void multiply(const Input& x, const float* bias, float* y) const {
+        const int64_t k = ceil_to(x.k, Layout::K);
+        const Plan<Layout> plan({0}, k, NARROW_TERMS, x.levels, w.centre_code);
+        std::vector<float> add(w.n);
+        for (int64_t n = 0; n < w.n; ++n)
+            add[n] = x.grid.zero_point * w.scale[n] * static_cast<float>(code_sums[n]) + (bias ? bias[n] : 0.0F);
+        const Columns columns{w.n, w.scale.data(), w.zero_point.data()};
+        const Blocks blocks(x.rows, panels(w.n));
 #pragma omp parallel
-    {
-        std::vector<typename Layout::A> a(ROWS_AT_ONCE * k);
-        int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
-        float term[ROWS_AT_ONCE];
-#pragma omp for
-        for (int64_t first = 0; first < x.rows; first += ROWS_AT_ONCE) {
-            const int64_t count = std::min(ROWS_AT_ONCE, x.rows - first);
-            for (int64_t r = 0; r < count; ++r) {
-                const uint8_t* from = x.codes + (first + r) * x.k;
-                a_at[r] = r * k;
-                out_at[r] = (first + r) * w.n;
-                spread(from, a.data() + a_at[r], x.k);
-                term[r] = x.grid.sum(total(from, x.k), x.k);
-            }
-            multiply<Layout>(kernel, plan, {count, a.data(), a_at, y, out_at, &x.grid.scale, 0, term, add.data(), nullptr},
-                             b.data(), columns);
+        {
+            std::vector<typename Layout::A> a(ROWS_AT_ONCE * k);
+            int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
+            float term[ROWS_AT_ONCE];
+#pragma omp for collapse(2)
+            for (int64_t first = 0; first < x.rows; first += ROWS_AT_ONCE)
+                for (int64_t panel = 0; panel < panels(w.n); panel += blocks.panels) {
+                    const int64_t count = std::min(ROWS_AT_ONCE, x.rows - first);
+                    for (int64_t r = 0; r < count; ++r) {
+                        const uint8_t* from = x.codes + (first + r) * x.k;
+                        a_at[r] = r * k;
+                        out_at[r] = (first + r) * w.n;
+                        spread(from, a.data() + a_at[r], x.k);
+                        term[r] = x.grid.sum(total(from, x.k), x.k);
+                    }
+                    cpt::multiply<Layout>(
+                        kernel, plan,
+                        {count, a.data(), a_at, y, out_at, &x.grid.scale, 0, term, add.data(), nullptr}, b.data(), columns,
+                        panel, std::min(panels(w.n), panel + blocks.panels));
+                }
         }
     }
-}
+};
 
-void input_gradient(const Error& error, const Weight& w, float* dx) {
-    const Transposed transposed(w, {0});
-    const int64_t n = ceil_to(w.n, Pairs::K);
-    const Plan<Pairs> plan({0}, n, WIDE_TERMS, error.levels, 1);
-    const std::vector<float> scale(w.k, transposed.scale), nothing(w.k, 0.0F);
-    const Columns columns{w.k, scale.data(), transposed.sums.data()};
+// A weight laid out for dx = dy w.
+struct Backward {
+    int64_t k;
+    Transposed transposed;
+
+    explicit Backward(const Weight& w) : k(w.k), transposed(w, {0}) {}
+
+    void multiply(const Error& error, float* dx) const {
+        const int64_t n = ceil_to(error.n, Pairs::K);
+        const Plan<Pairs> plan({0}, n, WIDE_TERMS, error.levels, 1);
+        const std::vector<float> scale(k, transposed.scale), nothing(k, 0.0F);
+        const Columns columns{k, scale.data(), transposed.sums.data()};
+        const Blocks blocks(error.rows, panels(k));
 #pragma omp parallel
-    {
-        std::vector<int16_t> a(ROWS_AT_ONCE * n);
-        int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
-        float row_scale[ROWS_AT_ONCE], term[ROWS_AT_ONCE];
-#pragma omp for
-        for (int64_t first = 0; first < error.rows; first += ROWS_AT_ONCE) {
-            const int64_t count = std::min(ROWS_AT_ONCE, error.rows - first);
-            for (int64_t r = 0; r < count; ++r) {
-                const Grid& grid = error.grid(first + r);
-                a_at[r] = r * n;
-                out_at[r] = (first + r) * w.k;
-                row_scale[r] = grid.scale;
-                term[r] = grid.zero_point;
-                spread(error.codes + (first + r) * w.n, a.data() + a_at[r], w.n);
-            }
-            multiply<Pairs>(pairs_kernel, plan,
-                            {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
-                            transposed.b.data(), columns);
+        {
+            std::vector<int16_t> a(ROWS_AT_ONCE * n);
+            int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
+            float row_scale[ROWS_AT_ONCE], term[ROWS_AT_ONCE];
+#pragma omp for collapse(2)
+            for (int64_t first = 0; first < error.rows; first += ROWS_AT_ONCE)
+                for (int64_t panel = 0; panel < panels(k); panel += blocks.panels) {
+                    const int64_t count = std::min(ROWS_AT_ONCE, error.rows - first);
+                    for (int64_t r = 0; r < count; ++r) {
+                        const Grid& grid = error.grid(first + r);
+                        a_at[r] = r * n;
+                        out_at[r] = (first + r) * k;
+                        row_scale[r] = grid.scale;
+                        term[r] = grid.zero_point;
+                        spread(error.codes + (first + r) * error.n, a.data() + a_at[r], error.n);
+                    }
+                    cpt::multiply<Pairs>(instructions().pairs, plan,
+                                         {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
+                                         transposed.b.data(), columns, panel, std::min(panels(k), panel + blocks.panels));
+                }
         }
     }
-}
+};
 
+// A weight laid out once for many products. Its codes are copied.
+struct Kept {
+    std::vector<uint8_t> codes;
+    std::unique_ptr<Forward<Quads>> quads;
+    std::unique_ptr<Forward<Pairs>> pairs;
+    std::unique_ptr<Backward> backward;
+};
 
 // dw[n, k] = sum over rows of error[row, n] * x[row, k]: the rows are the k of this product, the outputs its rows.
 template <class Layout>
@@ -252,10 +296,41 @@ void cpt_linear(const uint8_t* x_codes, const float* x_low, const float* x_span,
                 int64_t k, int64_t n) {
     const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
     const Weight w(w_codes, w_low, w_span, *levels, n, 1, k);
-    if (quads_kernel.takes(*levels, w.centre_code))
-        forward(quads_kernel, x, w, bias, y);
+    if (instructions().quads.takes(*levels, w.centre_code))
+        Forward<Quads>(instructions().quads, w).multiply(x, bias, y);
     else
-        forward(pairs_kernel, x, w, bias, y);
+        Forward<Pairs>(instructions().pairs, w).multiply(x, bias, y);
+}
+
+// A weight (n, k) laid out for many products: with inputs, or with errors if `backward`. To be freed by cpt_free_weight.
+void* cpt_keep_weight(const uint8_t* codes, const float* low, const float* span, const int32_t* levels, int64_t n, int64_t k,
+                      int32_t backward) {
+    auto kept = std::make_unique<Kept>();
+    kept->codes.assign(codes, codes + n * k);
+    const Weight w(kept->codes.data(), low, span, *levels, n, 1, k);
+    if (backward)
+        kept->backward = std::make_unique<Backward>(w);
+    else if (instructions().quads.takes(*levels, w.centre_code))
+        kept->quads = std::make_unique<Forward<Quads>>(instructions().quads, w);
+    else
+        kept->pairs = std::make_unique<Forward<Pairs>>(instructions().pairs, w);
+    return kept.release();
+}
+
+void cpt_free_weight(void* kept) { delete static_cast<Kept*>(kept); }
+
+// As cpt_linear, without bias and with a weight kept for it.
+void cpt_linear_kept(const void* kept, const uint8_t* x_codes, const float* x_low, const float* x_span,
+                     const int32_t* levels, float* y, int64_t rows, int64_t k) {
+    const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
+    const Kept& weight = *static_cast<const Kept*>(kept);
+    weight.quads ? weight.quads->multiply(x, nullptr, y) : weight.pairs->multiply(x, nullptr, y);
+}
+
+// As the gradient of the input of cpt_linear_backward, with a weight kept for it; each row of the error has a range.
+void cpt_input_gradient_kept(const void* kept, const uint8_t* error, const float* low, const float* span,
+                             const int32_t* levels, float* dx, int64_t rows, int64_t n) {
+    static_cast<const Kept*>(kept)->backward->multiply(Error(error, low, span, *levels, rows, n, rows, 1), dx);
 }
 
 // Gradients of cpt_linear from the rounded error's codes (rows, n), of which `groups` groups of rows, which take turns
@@ -266,13 +341,13 @@ void cpt_linear_backward(const uint8_t* error_codes, const float* error_low, con
                          const float* w_span, const int32_t* levels, float* dx, float* dw, float* dbias, int64_t rows,
                          int64_t k, int64_t n) {
     const Error error(error_codes, error_low, error_span, *error_levels, rows, n, groups, group_rows);
-    if (dx) input_gradient(error, Weight(w_codes, w_low, w_span, *levels, n, 1, k), dx);
+    if (dx) Backward(Weight(w_codes, w_low, w_span, *levels, n, 1, k)).multiply(error, dx);
     if (dw) {
         const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
-        if (!error.wide && quads_kernel.takes(error.levels, centre(*levels)))
-            weight_gradient(quads_kernel, error, x, dw);
+        if (!error.wide && instructions().quads.takes(error.levels, centre(*levels)))
+            weight_gradient(instructions().quads, error, x, dw);
         else
-            weight_gradient(pairs_kernel, error, x, dw);
+            weight_gradient(instructions().pairs, error, x, dw);
     }
     if (dbias) bias_gradient(error, dbias);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from typing import NamedTuple
 
 import torch
@@ -58,6 +59,37 @@ def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: W
         *map(ctypes.c_int64, (rows, k, n)),
     )
     return gradients
+
+
+class KeptWeight:
+    """A weight (n, k) that is laid out once for many products, with inputs or with errors."""
+
+    def __init__(self, w: Codes, *, backward: bool) -> None:
+        """Lay it out for `linear`, or, if `backward`, for `input_gradient`."""
+        keep, free = functions().cpt_keep_weight, functions().cpt_free_weight
+        keep.restype = ctypes.c_void_p
+        self._n, self._k = w.codes.shape
+        sizes = ctypes.c_int64(self._n), ctypes.c_int64(self._k)
+        self._at = ctypes.c_void_p(keep(*_weight(w), *sizes, ctypes.c_int32(backward)))
+        weakref.finalize(self, free, self._at)
+
+    def linear(self, x: Codes) -> Tensor:
+        """(rows, n) from x (rows, k)."""
+        rows = len(x.codes)
+        y = torch.empty(rows, self._n)
+        functions().cpt_linear_kept(
+            self._at, *_input(x), _at(x.levels), _at(y), ctypes.c_int64(rows), ctypes.c_int64(self._k)
+        )
+        return y
+
+    def input_gradient(self, error: Codes) -> Tensor:
+        """(rows, k) from the error (rows, n), each row of which has a range of its own."""
+        rows = len(error.codes)
+        dx = torch.empty(rows, self._k)
+        functions().cpt_input_gradient_kept(
+            self._at, *map(_at, error), _at(dx), ctypes.c_int64(rows), ctypes.c_int64(self._n)
+        )
+        return dx
 
 
 def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:

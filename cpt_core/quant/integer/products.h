@@ -114,13 +114,13 @@ struct Plan {
     }
 };
 
-// All rows by all columns.
+// All rows by columns of the panels first_panel to last_panel - 1.
 template <class Layout>
 void multiply(const Kernel<Layout>& kernel, const Plan<Layout>& plan, const Rows<Layout>& rows,
-              const typename Layout::B* b, const Columns& columns) {
+              const typename Layout::B* b, const Columns& columns, int64_t first_panel, int64_t last_panel) {
     alignas(64) int32_t sums[MAX_MR * NR];
     const typename Layout::A* tile_rows[MAX_MR];
-    for (int64_t panel = 0; panel < panels(columns.n); ++panel)
+    for (int64_t panel = first_panel; panel < last_panel; ++panel)
         for (int64_t first = 0; first < rows.count; first += kernel.rows) {
             const int64_t here = std::min(kernel.rows, rows.count - first);
             for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = rows.a + rows.a_at[first + std::min(r, here - 1)];

@@ -10,19 +10,21 @@
 namespace cpt {
 namespace {
 
-constexpr int PORTABLE_ROWS = 6;
+// For any machine, in the shape of the kernels for VNNI, for which it stands in where a test has no such machine.
+constexpr int64_t PLAIN_ROWS = 12;
 
-void portable_pairs(const int16_t* const* rows, const Run* begin, const Run* end, int64_t a_step, const int16_t* b,
-                    int64_t b_step, int64_t /*burst*/, int32_t* out) {
-    std::fill(out, out + PORTABLE_ROWS * NR, 0);
+template <class Layout>
+void plain(const typename Layout::A* const* rows, const Run* begin, const Run* end, int64_t a_step,
+           const typename Layout::B* b, int64_t b_step, int64_t /*burst*/, int32_t* out) {
+    std::fill(out, out + PLAIN_ROWS * NR, 0);
     for (const Run* run = begin; run < end; ++run)
-        for (int64_t step = 0; step < run->steps; ++step) {
-            const int16_t* column = b + run->b + step * b_step;
-            for (int r = 0; r < PORTABLE_ROWS; ++r) {
-                const int16_t* a = rows[r] + run->a + step * a_step;
-                for (int n = 0; n < NR; ++n) out[r * NR + n] += a[0] * column[2 * n] + a[1] * column[2 * n + 1];
+        for (int64_t step = 0; step < run->steps; ++step)
+            for (int64_t r = 0; r < PLAIN_ROWS; ++r) {
+                const auto* a = rows[r] + run->a + step * a_step;
+                const auto* column = b + run->b + step * b_step;
+                for (int64_t n = 0; n < NR; ++n, column += Layout::K)
+                    for (int64_t i = 0; i < Layout::K; ++i) out[r * NR + n] += a[i] * column[i];
             }
-        }
 }
 
 #ifdef X86
@@ -135,43 +137,36 @@ AVX512_TILE(vnni_pairs, "avx512f,avx512bw,avx512vnni", int16_t, int16_t, DPWSSD)
 AVX512_TILE(vnni_quads, "avx512f,avx512bw,avx512vnni", uint8_t, int8_t, DPBUSD)
 #endif
 
-enum Machine { PORTABLE, AVX2, AVX512, VNNI };
-constexpr const char* NAMES[] = {"none", "AVX2", "AVX512", "AVX512-VNNI"};
+const Instructions PLAIN{"none", {PLAIN_ROWS, plain<Pairs>, true}, {PLAIN_ROWS, plain<Quads>, true}};
+#ifdef X86
+const Instructions AVX2{"AVX2", {6, avx2_pairs, true}, {6, avx2_quads, false}};
+const Instructions AVX512{"AVX512", {12, avx512_pairs, true}, {0, nullptr, false}};
+const Instructions VNNI{"AVX512-VNNI", {12, vnni_pairs, true}, {12, vnni_quads, true}};
+#endif
 
-Machine find_machine() {
+const Instructions* best() {
 #ifdef X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512bw")) return __builtin_cpu_supports("avx512vnni") ? VNNI : AVX512;
-    if (__builtin_cpu_supports("avx2")) return AVX2;
+    if (__builtin_cpu_supports("avx512bw")) return __builtin_cpu_supports("avx512vnni") ? &VNNI : &AVX512;
+    if (__builtin_cpu_supports("avx2")) return &AVX2;
 #endif
-    return PORTABLE;
+    return &PLAIN;
 }
 
-const Machine machine = find_machine();
-
-Kernel<Pairs> find_pairs() {
-#ifdef X86
-    if (machine == VNNI) return {12, vnni_pairs, true};
-    if (machine == AVX512) return {12, avx512_pairs, true};
-    if (machine == AVX2) return {6, avx2_pairs, true};
-#endif
-    return {PORTABLE_ROWS, portable_pairs, true};
-}
-
-Kernel<Quads> find_quads() {
-#ifdef X86
-    if (machine == VNNI) return {12, vnni_quads, true};
-    if (machine == AVX2) return {6, avx2_quads, false};
-#endif
-    return {0, nullptr, false};
-}
+const Instructions* chosen = best();
 
 }  // namespace
 
-const Kernel<Pairs> pairs_kernel = find_pairs();
-const Kernel<Quads> quads_kernel = find_quads();
+const Instructions& instructions() { return *chosen; }
 
 }  // namespace cpt
 
+extern "C" {
+
 // The instruction set that products take; "none": plain C++.
-extern "C" const char* cpt_instructions() { return cpt::NAMES[cpt::machine]; }
+const char* cpt_instructions() { return cpt::instructions().name; }
+
+// Have products take plain C++, or the best again.
+void cpt_use_plain(int32_t plain) { cpt::chosen = plain ? &cpt::PLAIN : cpt::best(); }
+
+}

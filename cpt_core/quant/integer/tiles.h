@@ -50,8 +50,12 @@ struct Kernel {
     static int64_t burst(int64_t a_max, int64_t b_max) { return 32767 / (2 * a_max * b_max); }
 };
 
-// The best that this machine has; no tile where there is none that is faster than pairs.
-extern const Kernel<Pairs> pairs_kernel;
-extern const Kernel<Quads> quads_kernel;
+// What products take: the best that this machine has, or what a test asks for.
+struct Instructions {
+    const char* name;
+    Kernel<Pairs> pairs;
+    Kernel<Quads> quads;  // without a tile where pairs are as fast
+};
+const Instructions& instructions();
 
 }  // namespace cpt
