@@ -10,7 +10,9 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || ec
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-.venv/installed: pyproject.toml constraints.txt $(wildcard $(foreach folder,cpt_core/quant cpt_core/quant/integer,$(folder)/*.cpp $(folder)/*.h))
+CPP := $(wildcard $(foreach folder,cpt_core/quant cpt_core/quant/integer,$(folder)/*.cpp $(folder)/*.h))
+
+.venv/installed: pyproject.toml constraints.txt $(CPP)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -35,12 +37,14 @@ bench-core: install ## measure what docs/benchmarks.md shows and write its table
 lint: install ## check style, types and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: install ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
 
 lock: install ## write constraints.txt from what is installed
 	@{ echo '# Versions that the tests ran with. Make it anew: make lock'; \

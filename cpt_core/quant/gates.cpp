@@ -120,8 +120,8 @@ VECTORISED void errors_of_row(float* __restrict errors, const float* __restrict 
 
 extern "C" {
 
-// From the product with the hidden state and what the input gives, (batch, 4 x units), to the gates, as many, and to the
-// new cell state, its tanh and the new hidden state, (batch, units).
+// From the product with the hidden state and what the input gives, (batch, 4 x units), to the gates, as many, and to
+// the new cell state, its tanh and the new hidden state, (batch, units).
 void cpt_lstm_step(const float* product, const float* from_input, float* gates, const float* cell_before, float* cell,
                    float* squashed, float* hidden, int64_t batch, int64_t units) {
 #pragma omp parallel for if (batch * units > MANY_CELLS)
@@ -152,5 +152,4 @@ void cpt_lstm_step_back(float* errors, const float* gates, const float* cell_bef
                       units);
     }
 }
-
 }

@@ -158,7 +158,7 @@ extern "C" {
 // Minimum of the n elements of x, and maximum - minimum; NaN if there is a NaN.
 void cpt_range(const float* x, int64_t n, float* low, float* span) {
     Range seen;
-#pragma omp declare reduction(wider : Range : omp_out = wider(omp_out, omp_in)) initializer(omp_priv = Range())
+#pragma omp declare reduction(wider:Range : omp_out = wider(omp_out, omp_in)) initializer(omp_priv = Range())
 #pragma omp parallel for reduction(wider : seen) if (n > CHUNK)
     for (int64_t begin = 0; begin < n; begin += CHUNK)
         seen = wider(seen, range(x + begin, static_cast<int32_t>(std::min(CHUNK, n - begin))));
@@ -217,5 +217,4 @@ void cpt_round_rows(const float* x, float* y, int64_t rows, int64_t columns, con
         each_chunk(columns, [&](int64_t at, int32_t size) { round_part(x, y, first + at, size, grid, noise); });
     }
 }
-
 }

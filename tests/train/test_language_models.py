@@ -84,7 +84,12 @@ RESUMED = {
     "LSTM": {},
     "LSTM, accumulated": {"training": {"steps": 8, "batch_size": 4, "accumulation": 2, "clip_norm": 0.25}},
     "LSTM in fp32": {"precision": {"schedule": "static", "bits": 32}},
+    "LSTM in integers": {"precision": {"schedule": "static", "bits": 8, "backend": "int8"}},
     "transformer": {"model": TRANSFORMER},
+    "transformer in integers": {
+        "model": TRANSFORMER,
+        "precision": {"schedule": "static", "bits": 4, "backend": "int8"},
+    },
 }
 
 

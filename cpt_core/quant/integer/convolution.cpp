@@ -16,8 +16,8 @@ struct Shape {
     int64_t taps() const { return kernel * kernel; }
 };
 
-// An image with a border, in which the pixels that a tap may reach beyond its edges are absent: code 0, which no term of
-// a zero point counts.
+// An image with a border, in which the pixels that a tap may reach beyond its edges are absent: code 0, which no term
+// of a zero point counts.
 struct Canvas {
     int64_t top, left, height, width, channels;  // channels padded to whole steps
 
@@ -67,7 +67,8 @@ VECTORISED void add_every(const int32_t* __restrict from, int64_t stride, int32_
         for (int64_t x = 0; x < n; ++x) to[x] += from[x * stride];
 }
 
-// Sums of the codes that the taps of each output pixel reach. `sums` has room for an image with its padding, which is 0.
+// Sums of the codes that the taps of each output pixel reach. `sums` has room for an image with its padding, which is
+// 0.
 void window_sums(const Shape& shape, const uint8_t* image, std::vector<int32_t>& sums, std::vector<int32_t>& windows) {
     const int64_t width = shape.width + 2 * shape.padding;
     for (int64_t y = 0; y < shape.height; ++y)
@@ -135,10 +136,10 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
         std::vector<float> terms(pixels);
 #pragma omp for
         for (int64_t i = 0; i < shape.batch; ++i) {
-            draw(canvas, x + i * shape.pixels() * shape.channels, shape.height, shape.width, shape.channels, image.data());
+            draw(canvas, x + i * shape.pixels() * shape.channels, shape.height, shape.width, shape.channels,
+                 image.data());
             window_sums(shape, x + i * shape.pixels() * shape.channels, sums, windows);
-            for (int64_t pixel = 0; pixel < pixels; ++pixel)
-                terms[pixel] = grid.sum(windows[pixel], counts[pixel]);
+            for (int64_t pixel = 0; pixel < pixels; ++pixel) terms[pixel] = grid.sum(windows[pixel], counts[pixel]);
             multiply<Layout>(kernel, plan,
                              {pixels, image.data(), a_at.data(), y + i * pixels * n, out_at.data(), &grid.scale, 0,
                               terms.data(), add.data(), add_at.data()},
@@ -155,8 +156,8 @@ struct Phase {
     std::vector<float> add;
 };
 
-Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid error, int32_t error_levels, int64_t py,
-                 int64_t px) {
+Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid error, int32_t error_levels,
+                 int64_t py, int64_t px) {
     const int64_t s = shape.stride, k = shape.channels;
     // Taps of a phase along one axis, and those of each of its positions that reach the error.
     const auto taps_of = [&](int64_t phase) {
@@ -184,7 +185,8 @@ Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid
             taps.push_back(i * shape.kernel + j);
             offsets.push_back(canvas.at((py + shape.padding - i) / s, (px + shape.padding - j) / s));
         }
-    Phase phase{Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, WIDE_TERMS, error_levels, 1), {}, {}, {}, {}};
+    Phase phase{
+        Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, WIDE_TERMS, error_levels, 1), {}, {}, {}, {}};
     const Axis rows = axis(py, shape.height, shape.out_height()), across = axis(px, shape.width, shape.out_width());
     for (size_t y = 0; y < rows.of.size(); ++y)
         for (size_t x = 0; x < across.of.size(); ++x) {
@@ -246,7 +248,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
     const int64_t n = shape.out_channels, k = shape.channels, taps = shape.taps(), s = shape.stride;
     const int64_t height = shape.out_height(), width = shape.out_width();
     // The last tile of the channels overlaps the one before it, where their number is not a multiple of its rows.
-    const int64_t rows = std::max(k, kernel.rows), tiles = (rows + kernel.rows - 1) / kernel.rows, columns = panels(n) * NR;
+    const int64_t rows = std::max(k, kernel.rows), tiles = (rows + kernel.rows - 1) / kernel.rows,
+                  columns = panels(n) * NR;
     const auto first_row = [&](int64_t tile) { return std::min(tile * kernel.rows, rows - kernel.rows); };
     const int64_t tile_size = kernel.rows * NR;
     const Canvas canvas{shape.padding, shape.padding, shape.height + 2 * shape.padding, shape.width + 2 * shape.padding,
@@ -256,7 +259,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
     // A sum is over as many rows of pixels as cannot overflow.
     const int64_t rows_at_once = std::max<int64_t>(1, NARROW_TERMS / (K * width));
     std::vector<Run> runs;
-    for (int64_t y = 0; y < height; ++y) runs.push_back({y * s * canvas.width * rows * K, y * width * columns * K, width});
+    for (int64_t y = 0; y < height; ++y)
+        runs.push_back({y * s * canvas.width * rows * K, y * width * columns * K, width});
     const int64_t burst = Kernel<Layout>::burst(levels, centre_code);
     // Codes of images that are not there, where the batch is no multiple of K.
     const std::vector<uint8_t> no_image(shape.pixels() * k),
@@ -320,7 +324,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
         int64_t within = 0;
         for (int64_t oy = 0; oy < height; ++oy)
             for (int64_t ox = 0; ox < width; ++ox) {
-                const int64_t y = oy * s + tap / shape.kernel - shape.padding, z = ox * s + tap % shape.kernel - shape.padding;
+                const int64_t y = oy * s + tap / shape.kernel - shape.padding,
+                              z = ox * s + tap % shape.kernel - shape.padding;
                 if (y < 0 || y >= shape.height || z < 0 || z >= shape.width) continue;
                 ++within;
                 for (int64_t c = 0; c < k; ++c) x_sum[c] += x_sums[(y * shape.width + z) * k + c];
@@ -329,7 +334,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
         const double count = static_cast<double>(within * shape.batch);
         const double unit = static_cast<double>(error_grid.scale) * grid.scale;
         for (int64_t i = 0; i < n; ++i) {
-            const double e = error_grid.scale * (static_cast<double>(error_sum[i]) - count * centre_code) + count * error_zero_point;
+            const double e =
+                error_grid.scale * (static_cast<double>(error_sum[i]) - count * centre_code) + count * error_zero_point;
             for (int64_t c = 0; c < k; ++c) {
                 const int64_t tile = c / kernel.rows, row = c - first_row(tile);
                 const int64_t product =
@@ -348,7 +354,8 @@ void bias_gradient(const Shape& shape, const uint8_t* error, Grid grid, float* d
     for (int64_t row = 0; row < rows; ++row)
         for (int64_t i = 0; i < n; ++i) sums[i] += error[row * n + i];
     for (int64_t i = 0; i < n; ++i)
-        dbias[i] = static_cast<float>(grid.scale * static_cast<double>(sums[i]) + static_cast<double>(rows) * grid.zero_point);
+        dbias[i] =
+            static_cast<float>(grid.scale * static_cast<double>(sums[i]) + static_cast<double>(rows) * grid.zero_point);
 }
 
 }  // namespace
@@ -359,10 +366,11 @@ using namespace cpt;
 extern "C" {
 
 // y = convolution of x with w, plus bias, which may be null. `shape` is batch, channels, height, width, out_channels,
-// kernel, stride, padding; x (batch, height, width, channels), w (out_channels, kernel, kernel, channels) with a range for
-// each of its first dimension, y (batch, out_height, out_width, out_channels).
-void cpt_convolution(const int64_t* shape, const uint8_t* x, const float* x_low, const float* x_span, const uint8_t* w_codes,
-                     const float* w_low, const float* w_span, const int32_t* levels, const float* bias, float* y) {
+// kernel, stride, padding; x (batch, height, width, channels), w (out_channels, kernel, kernel, channels) with a range
+// for each of its first dimension, y (batch, out_height, out_width, out_channels).
+void cpt_convolution(const int64_t* shape, const uint8_t* x, const float* x_low, const float* x_span,
+                     const uint8_t* w_codes, const float* w_low, const float* w_span, const int32_t* levels,
+                     const float* bias, float* y) {
     const Shape of{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7]};
     const Weight w(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels);
     const Grid grid(*x_low, *x_span, *levels);
@@ -373,10 +381,10 @@ void cpt_convolution(const int64_t* shape, const uint8_t* x, const float* x_low,
 }
 
 // Gradients of cpt_convolution from the rounded error's codes, shaped as y. Those that are null are not computed.
-void cpt_convolution_backward(const int64_t* shape, const uint8_t* error, const float* error_low, const float* error_span,
-                              const int32_t* error_levels, const uint8_t* x, const float* x_low, const float* x_span,
-                              const uint8_t* w_codes, const float* w_low, const float* w_span, const int32_t* levels,
-                              float* dx, float* dw, float* dbias) {
+void cpt_convolution_backward(const int64_t* shape, const uint8_t* error, const float* error_low,
+                              const float* error_span, const int32_t* error_levels, const uint8_t* x,
+                              const float* x_low, const float* x_span, const uint8_t* w_codes, const float* w_low,
+                              const float* w_span, const int32_t* levels, float* dx, float* dw, float* dbias) {
     const Shape of{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7]};
     const Grid error_grid(*error_low, *error_span, *error_levels), grid(*x_low, *x_span, *levels);
     if (dx)
@@ -390,5 +398,4 @@ void cpt_convolution_backward(const int64_t* shape, const uint8_t* error, const 
     }
     if (dbias) bias_gradient(of, error, error_grid, dbias);
 }
-
 }

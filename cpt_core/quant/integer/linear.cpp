@@ -20,7 +20,7 @@ struct Error {
     int64_t rows, n, groups, group_rows;  // groups take turns, group_rows rows each
     int32_t levels;
     std::vector<Grid> grids;
-    bool wide;  // several ranges, which only 16-bit fixed point brings together
+    bool wide;                // several ranges, which only 16-bit fixed point brings together
     float scale, zero_point;  // of the numbers that its rows become together
 
     Error(const uint8_t* codes_, const float* low, const float* span, int32_t levels_, int64_t rows_, int64_t n_,
@@ -46,7 +46,8 @@ struct Error {
 
 VECTORISED void fix(const uint8_t* __restrict from, int16_t* __restrict to, int64_t n, float factor, float term) {
     for (int64_t i = 0; i < n; ++i)
-        to[i] = static_cast<int16_t>(static_cast<int32_t>((static_cast<float>(from[i]) * factor + term + ROUNDER) - ROUNDER));
+        to[i] = static_cast<int16_t>(
+            static_cast<int32_t>((static_cast<float>(from[i]) * factor + term + ROUNDER) - ROUNDER));
 }
 
 // K rows of the error together as elements of A: codes, or fixed point. A row below 0 is not there.
@@ -63,7 +64,8 @@ void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* row
     }
     interleave(halves, to, error.n);
 }
-void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* /*rows*/, uint8_t* /*scratch*/, uint8_t* to) {
+void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* /*rows*/, uint8_t* /*scratch*/,
+             uint8_t* to) {
     interleave(codes, to, error.n);
 }
 
@@ -129,9 +131,8 @@ struct Forward {
                         term[r] = x.grid.sum(total(from, x.k), x.k);
                     }
                     cpt::multiply<Layout>(
-                        kernel, plan,
-                        {count, a.data(), a_at, y, out_at, &x.grid.scale, 0, term, add.data(), nullptr}, b.data(), columns,
-                        panel, std::min(panels(w.n), panel + blocks.panels));
+                        kernel, plan, {count, a.data(), a_at, y, out_at, &x.grid.scale, 0, term, add.data(), nullptr},
+                        b.data(), columns, panel, std::min(panels(w.n), panel + blocks.panels));
                 }
         }
     }
@@ -167,9 +168,10 @@ struct Backward {
                         term[r] = grid.zero_point;
                         spread(error.codes + (first + r) * error.n, a.data() + a_at[r], error.n);
                     }
-                    cpt::multiply<Pairs>(instructions().pairs, plan,
-                                         {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
-                                         transposed.b.data(), columns, panel, std::min(panels(k), panel + blocks.panels));
+                    cpt::multiply<Pairs>(
+                        instructions().pairs, plan,
+                        {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
+                        transposed.b.data(), columns, panel, std::min(panels(k), panel + blocks.panels));
                 }
         }
     }
@@ -225,7 +227,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
                 rows_of(error, errors, at, scratch.data(), a_step.data());
                 add_neighbours(a_step.data(), K, my_error_sums.data(), n);
                 for (int64_t row = 0; row < height; row += kernel.rows)
-                    std::copy_n(a_step.data() + row * K, kernel.rows * K, a.data() + (row * steps + step * kernel.rows) * K);
+                    std::copy_n(a_step.data() + row * K, kernel.rows * K,
+                                a.data() + (row * steps + step * kernel.rows) * K);
                 interleave_centred(inputs, b_step.data(), k, centre_code);
                 add_neighbours(b_step.data(), K, my_input_sums.data(), k);
                 for (int64_t panel = 0; panel < panels(k); ++panel)
@@ -241,11 +244,11 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
                     const int64_t here = std::min(kernel.rows, n - row);
                     for (int64_t from = 0; from < steps; from += most) {
                         const Run run{from * kernel.rows * K, from * NR * K, std::min(most, steps - from)};
-                        kernel.tile(tile_rows, &run, &run + 1, kernel.rows * K, b.data() + panel * steps * NR * K, NR * K,
-                                    burst, sums);
+                        kernel.tile(tile_rows, &run, &run + 1, kernel.rows * K, b.data() + panel * steps * NR * K,
+                                    NR * K, burst, sums);
                         const bool begin = first == 0 && from == 0;
-                        finish({sums, here, panel * NR, begin}, {k, units.data(), nullptr}, dw, out_at, &one, 0, nullptr,
-                               nothing.data(), nullptr);
+                        finish({sums, here, panel * NR, begin}, {k, units.data(), nullptr}, dw, out_at, &one, 0,
+                               nullptr, nothing.data(), nullptr);
                     }
                 }
         }
@@ -292,8 +295,8 @@ extern "C" {
 
 // y = x w + bias: x (rows, k), w (n, k) with a range for each of the n, y (rows, n). `bias` may be null.
 void cpt_linear(const uint8_t* x_codes, const float* x_low, const float* x_span, const uint8_t* w_codes,
-                const float* w_low, const float* w_span, const int32_t* levels, const float* bias, float* y, int64_t rows,
-                int64_t k, int64_t n) {
+                const float* w_low, const float* w_span, const int32_t* levels, const float* bias, float* y,
+                int64_t rows, int64_t k, int64_t n) {
     const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
     const Weight w(w_codes, w_low, w_span, *levels, n, 1, k);
     if (instructions().quads.takes(*levels, w.centre_code))
@@ -302,9 +305,10 @@ void cpt_linear(const uint8_t* x_codes, const float* x_low, const float* x_span,
         Forward<Pairs>(instructions().pairs, w).multiply(x, bias, y);
 }
 
-// A weight (n, k) laid out for many products: with inputs, or with errors if `backward`. To be freed by cpt_free_weight.
-void* cpt_keep_weight(const uint8_t* codes, const float* low, const float* span, const int32_t* levels, int64_t n, int64_t k,
-                      int32_t backward) {
+// A weight (n, k) laid out for many products: with inputs, or with errors if `backward`. To be freed by
+// cpt_free_weight.
+void* cpt_keep_weight(const uint8_t* codes, const float* low, const float* span, const int32_t* levels, int64_t n,
+                      int64_t k, int32_t backward) {
     auto kept = std::make_unique<Kept>();
     kept->codes.assign(codes, codes + n * k);
     const Weight w(kept->codes.data(), low, span, *levels, n, 1, k);
@@ -351,5 +355,4 @@ void cpt_linear_backward(const uint8_t* error_codes, const float* error_low, con
     }
     if (dbias) bias_gradient(error, dbias);
 }
-
 }

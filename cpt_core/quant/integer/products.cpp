@@ -15,13 +15,15 @@ VECTORISED void fix(const uint8_t* __restrict codes, int64_t n, int32_t centre_c
 }
 
 INLINED void finish_row(int64_t n, const int32_t* __restrict sums, float by, const float* __restrict scale, bool begin,
-                        float times, const float* __restrict factor, const float* __restrict plus, float* __restrict to) {
+                        float times, const float* __restrict factor, const float* __restrict plus,
+                        float* __restrict to) {
     if (!begin) {
 #pragma GCC ivdep
         for (int64_t i = 0; i < n; ++i) to[i] += by * scale[i] * static_cast<float>(sums[i]);
     } else if (factor) {
 #pragma GCC ivdep
-        for (int64_t i = 0; i < n; ++i) to[i] = by * scale[i] * static_cast<float>(sums[i]) + times * factor[i] + plus[i];
+        for (int64_t i = 0; i < n; ++i)
+            to[i] = by * scale[i] * static_cast<float>(sums[i]) + times * factor[i] + plus[i];
     } else {
 #pragma GCC ivdep
         for (int64_t i = 0; i < n; ++i) to[i] = by * scale[i] * static_cast<float>(sums[i]) + plus[i];
@@ -41,14 +43,6 @@ VECTORISED void spread(const uint8_t* __restrict from, int16_t* __restrict to, i
 }
 
 VECTORISED void spread(const uint8_t* __restrict from, uint8_t* __restrict to, int64_t n) { std::copy_n(from, n, to); }
-
-VECTORISED void recode(const uint8_t* __restrict from, int16_t* __restrict to, int64_t n, int32_t centre_code) {
-    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<int16_t>(from[i] - centre_code);
-}
-
-VECTORISED void recode(const uint8_t* __restrict from, int8_t* __restrict to, int64_t n, int32_t centre_code) {
-    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<int8_t>(from[i] - centre_code);
-}
 
 VECTORISED void interleave(const int16_t* const* from, int16_t* __restrict to, int64_t n) {
     const int16_t* __restrict a = from[0];
@@ -132,7 +126,14 @@ VECTORISED void finish(const Part& part, const Columns& columns, float* out, con
 
 Weight::Weight(const uint8_t* codes_, const float* low, const float* span, int32_t levels_, int64_t n_, int64_t taps_,
                int64_t k_)
-    : codes(codes_), n(n_), taps(taps_), k(k_), levels(levels_), centre_code(centre(levels_)), scale(n_), zero_point(n_) {
+    : codes(codes_),
+      n(n_),
+      taps(taps_),
+      k(k_),
+      levels(levels_),
+      centre_code(centre(levels_)),
+      scale(n_),
+      zero_point(n_) {
     for (int64_t i = 0; i < n; ++i) {
         const Grid grid(low[i], span[i], levels);
         scale[i] = grid.scale;

@@ -38,12 +38,11 @@ struct Grid {
 inline int32_t centre(int32_t levels) { return (levels + 1) / 2; }
 
 int32_t total(const uint8_t* from, int64_t n);
-// Codes as elements of A, and those around zero as elements of B.
+// Codes as elements of A.
 void spread(const uint8_t* from, int16_t* to, int64_t n);
 void spread(const uint8_t* from, uint8_t* to, int64_t n);
-void recode(const uint8_t* from, int16_t* to, int64_t n, int32_t centre_code);
-void recode(const uint8_t* from, int8_t* to, int64_t n, int32_t centre_code);
-// Elements of K rows of codes as neighbours, to[i * K + j] = from[j][i]: as elements of A, and around zero as those of B.
+// Elements of K rows of codes as neighbours, to[i * K + j] = from[j][i]: as elements of A, and around zero as those of
+// B.
 void interleave(const uint8_t* const* from, int16_t* to, int64_t n);
 void interleave(const uint8_t* const* from, uint8_t* to, int64_t n);
 void interleave_centred(const uint8_t* const* from, int16_t* to, int64_t n, int32_t centre_code);
@@ -83,7 +82,7 @@ struct Part {
     bool begin;
 };
 void finish(const Part& part, const Columns& columns, float* out, const int64_t* out_at, const float* scale,
-                       int64_t scale_step, const float* term, const float* add, const int64_t* add_at);
+            int64_t scale_step, const float* term, const float* add, const int64_t* add_at);
 
 // The runs of a product, and the sums into which they are cut so that none overflows: sum i ends before run ends[i].
 template <class Layout>
@@ -126,8 +125,8 @@ void multiply(const Kernel<Layout>& kernel, const Plan<Layout>& plan, const Rows
             for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = rows.a + rows.a_at[first + std::min(r, here - 1)];
             int64_t from = 0;
             for (const int64_t end : plan.ends) {
-                kernel.tile(tile_rows, plan.runs.data() + from, plan.runs.data() + end, Layout::K, b + panel * plan.panel,
-                            Layout::K * NR, plan.burst, sums);
+                kernel.tile(tile_rows, plan.runs.data() + from, plan.runs.data() + end, Layout::K,
+                            b + panel * plan.panel, Layout::K * NR, plan.burst, sums);
                 finish({sums, here, panel * NR, from == 0}, columns, rows.out, rows.out_at + first,
                        rows.scale + first * rows.scale_step, rows.scale_step, rows.term + first, rows.add,
                        rows.add_at ? rows.add_at + first : nullptr);
@@ -144,7 +143,8 @@ struct Weight {
     int32_t levels, centre_code;
     std::vector<float> scale, zero_point;
 
-    Weight(const uint8_t* codes, const float* low, const float* span, int32_t levels, int64_t n, int64_t taps, int64_t k);
+    Weight(const uint8_t* codes, const float* low, const float* span, int32_t levels, int64_t n, int64_t taps,
+           int64_t k);
 
     // Sum over k of the codes of a tap.
     int32_t code_sum(int64_t i, int64_t tap) const {

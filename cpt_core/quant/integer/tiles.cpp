@@ -41,11 +41,11 @@ __attribute__((noinline, target("avx2"))) void avx2_pairs(const int16_t* const* 
                                                           int64_t a_step, const int16_t* b, int64_t b_step,
                                                           int64_t /*burst*/, int32_t* out) {
 #define ZERO(r) __m256i low##r = _mm256_setzero_si256(), high##r = _mm256_setzero_si256();
-#define MULTIPLY(r)                                                     \
-    {                                                                   \
-        FOUR_BYTES(r)                                                   \
-        const __m256i a = _mm256_set1_epi32(bytes);                     \
-        low##r = _mm256_add_epi32(low##r, _mm256_madd_epi16(a, b_low)); \
+#define MULTIPLY(r)                                                        \
+    {                                                                      \
+        FOUR_BYTES(r)                                                      \
+        const __m256i a = _mm256_set1_epi32(bytes);                        \
+        low##r = _mm256_add_epi32(low##r, _mm256_madd_epi16(a, b_low));    \
         high##r = _mm256_add_epi32(high##r, _mm256_madd_epi16(a, b_high)); \
     }
 #define STORE(r)                                                           \
@@ -68,21 +68,21 @@ __attribute__((noinline, target("avx2"))) void avx2_pairs(const int16_t* const* 
 
 // vpmaddubsw adds two products in 16 bits, where they must fit; then sums of `burst` steps do too.
 __attribute__((noinline, target("avx2"))) void avx2_quads(const uint8_t* const* rows, const Run* begin, const Run* end,
-                                                          int64_t a_step, const int8_t* b, int64_t b_step, int64_t burst,
-                                                          int32_t* out) {
-#define MULTIPLY(r)                                                        \
-    {                                                                      \
-        FOUR_BYTES(r)                                                      \
-        const __m256i a = _mm256_set1_epi32(bytes);                        \
-        low##r = _mm256_add_epi16(low##r, _mm256_maddubs_epi16(a, b_low)); \
+                                                          int64_t a_step, const int8_t* b, int64_t b_step,
+                                                          int64_t burst, int32_t* out) {
+#define MULTIPLY(r)                                                           \
+    {                                                                         \
+        FOUR_BYTES(r)                                                         \
+        const __m256i a = _mm256_set1_epi32(bytes);                           \
+        low##r = _mm256_add_epi16(low##r, _mm256_maddubs_epi16(a, b_low));    \
         high##r = _mm256_add_epi16(high##r, _mm256_maddubs_epi16(a, b_high)); \
     }
-#define ADD(r)                                                                                                         \
-    {                                                                                                                  \
-        __m256i* to = reinterpret_cast<__m256i*>(out + r * NR);                                                        \
-        _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), _mm256_madd_epi16(low##r, ones)));            \
-        _mm256_storeu_si256(to + 1, _mm256_add_epi32(_mm256_loadu_si256(to + 1), _mm256_madd_epi16(high##r, ones)));   \
-        low##r = high##r = _mm256_setzero_si256();                                                                     \
+#define ADD(r)                                                                                                       \
+    {                                                                                                                \
+        __m256i* to = reinterpret_cast<__m256i*>(out + r * NR);                                                      \
+        _mm256_storeu_si256(to, _mm256_add_epi32(_mm256_loadu_si256(to), _mm256_madd_epi16(low##r, ones)));          \
+        _mm256_storeu_si256(to + 1, _mm256_add_epi32(_mm256_loadu_si256(to + 1), _mm256_madd_epi16(high##r, ones))); \
+        low##r = high##r = _mm256_setzero_si256();                                                                   \
     }
     std::fill(out, out + 6 * NR, 0);
     const __m256i ones = _mm256_set1_epi16(1);
@@ -114,24 +114,33 @@ __attribute__((noinline, target("avx2"))) void avx2_quads(const uint8_t* const* 
 // With 512 bits a row of a tile is one register.
 #define ZERO(r) __m512i sum##r = _mm512_setzero_si512();
 #define STORE(r) _mm512_storeu_si512(out + r * NR, sum##r);
-#define AVX512_TILE(NAME, TARGET, ELEMENT_A, ELEMENT_B, SUM)                                                        \
-    __attribute__((noinline, target(TARGET))) void NAME(const ELEMENT_A* const* rows, const Run* begin,              \
-                                                        const Run* end, int64_t a_step, const ELEMENT_B* b,          \
-                                                        int64_t b_step, int64_t /*burst*/, int32_t* out) {           \
-        EACH_OF_12(ZERO)                                                                                             \
-        for (const Run* run = begin; run < end; ++run) {                                                             \
-            EACH_OF_12(BEGIN)                                                                                        \
-            const ELEMENT_B* column = b + run->b;                                                                    \
-            for (int64_t step = 0, at = 0; step < run->steps; ++step, at += a_step, column += b_step) {              \
-                const __m512i right = _mm512_loadu_si512(column);                                                    \
-                EACH_OF_12(SUM)                                                                                      \
-            }                                                                                                        \
-        }                                                                                                            \
-        EACH_OF_12(STORE)                                                                                            \
+#define AVX512_TILE(NAME, TARGET, ELEMENT_A, ELEMENT_B, SUM)                                                \
+    __attribute__((noinline, target(TARGET))) void NAME(const ELEMENT_A* const* rows, const Run* begin,     \
+                                                        const Run* end, int64_t a_step, const ELEMENT_B* b, \
+                                                        int64_t b_step, int64_t /*burst*/, int32_t* out) {  \
+        EACH_OF_12(ZERO)                                                                                    \
+        for (const Run* run = begin; run < end; ++run) {                                                    \
+            EACH_OF_12(BEGIN)                                                                               \
+            const ELEMENT_B* column = b + run->b;                                                           \
+            for (int64_t step = 0, at = 0; step < run->steps; ++step, at += a_step, column += b_step) {     \
+                const __m512i right = _mm512_loadu_si512(column);                                           \
+                EACH_OF_12(SUM)                                                                             \
+            }                                                                                               \
+        }                                                                                                   \
+        EACH_OF_12(STORE)                                                                                   \
     }
-#define MADD(r) {FOUR_BYTES(r) sum##r = _mm512_add_epi32(sum##r, _mm512_madd_epi16(_mm512_set1_epi32(bytes), right));}
-#define DPWSSD(r) {FOUR_BYTES(r) sum##r = _mm512_dpwssd_epi32(sum##r, _mm512_set1_epi32(bytes), right);}
-#define DPBUSD(r) {FOUR_BYTES(r) sum##r = _mm512_dpbusd_epi32(sum##r, _mm512_set1_epi32(bytes), right);}
+#define MADD(r)                                                                                              \
+    {                                                                                                        \
+        FOUR_BYTES(r) sum##r = _mm512_add_epi32(sum##r, _mm512_madd_epi16(_mm512_set1_epi32(bytes), right)); \
+    }
+#define DPWSSD(r)                                                                            \
+    {                                                                                        \
+        FOUR_BYTES(r) sum##r = _mm512_dpwssd_epi32(sum##r, _mm512_set1_epi32(bytes), right); \
+    }
+#define DPBUSD(r)                                                                            \
+    {                                                                                        \
+        FOUR_BYTES(r) sum##r = _mm512_dpbusd_epi32(sum##r, _mm512_set1_epi32(bytes), right); \
+    }
 AVX512_TILE(avx512_pairs, "avx512f,avx512bw", int16_t, int16_t, MADD)
 AVX512_TILE(vnni_pairs, "avx512f,avx512bw,avx512vnni", int16_t, int16_t, DPWSSD)
 AVX512_TILE(vnni_quads, "avx512f,avx512bw,avx512vnni", uint8_t, int8_t, DPBUSD)
@@ -168,5 +177,4 @@ const char* cpt_instructions() { return cpt::instructions().name; }
 
 // Have products take plain C++, or the best again.
 void cpt_use_plain(int32_t plain) { cpt::chosen = plain ? &cpt::PLAIN : cpt::best(); }
-
 }
