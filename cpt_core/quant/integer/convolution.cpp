@@ -127,7 +127,7 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
             for (int64_t i = 0; i < n; ++i)
                 add.push_back(grid.zero_point * w.scale[i] * static_cast<float>(sums[i]) + (bias ? bias[i] : 0.0F));
         }
-    const Plan<Layout> plan(taps, channels, NARROW_TERMS, levels, w.centre_code);
+    const Plan<Layout> plan(taps, channels, levels, w.centre_code);
     const Columns columns{n, w.scale.data(), w.zero_point.data()};
 #pragma omp parallel
     {
@@ -185,8 +185,7 @@ Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid
             taps.push_back(i * shape.kernel + j);
             offsets.push_back(canvas.at((py + shape.padding - i) / s, (px + shape.padding - j) / s));
         }
-    Phase phase{
-        Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, WIDE_TERMS, error_levels, 1), {}, {}, {}, {}};
+    Phase phase{Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, error_levels, WIDE_MAX), {}, {}, {}, {}};
     const Axis rows = axis(py, shape.height, shape.out_height()), across = axis(px, shape.width, shape.out_width());
     for (size_t y = 0; y < rows.of.size(); ++y)
         for (size_t x = 0; x < across.of.size(); ++x) {
@@ -257,7 +256,7 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
     const int32_t centre_code = centre(error_levels);
     const float error_zero_point = error_grid.zero_point + static_cast<float>(centre_code) * error_grid.scale;
     // A sum is over as many rows of pixels as cannot overflow.
-    const int64_t rows_at_once = std::max<int64_t>(1, NARROW_TERMS / (K * width));
+    const int64_t rows_at_once = std::max<int64_t>(1, terms(levels, centre_code) / (K * width));
     std::vector<Run> runs;
     for (int64_t y = 0; y < height; ++y)
         runs.push_back({y * s * canvas.width * rows * K, y * width * columns * K, width});

@@ -37,7 +37,7 @@ struct Error {
             grids.emplace_back(low[group], span[group], levels);
             most = std::max({most, std::fabs(low[group]), std::fabs(low[group] + span[group])});
         }
-        scale = wide ? std::max(most / WIDE_LEVELS, SMALLEST) : grids[0].scale;
+        scale = wide ? std::max(most / static_cast<float>(WIDE_MAX), SMALLEST) : grids[0].scale;
         zero_point = wide ? 0.0F : grids[0].zero_point;
     }
 
@@ -67,13 +67,6 @@ void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* row
 void rows_of(const Error& error, const uint8_t* const* codes, const int64_t* /*rows*/, uint8_t* /*scratch*/,
              uint8_t* to) {
     interleave(codes, to, error.n);
-}
-
-// to[i] += the sum of the `count` neighbours of i.
-template <typename T>
-void add_neighbours(const T* from, int64_t count, int64_t* to, int64_t n) {
-    for (int64_t i = 0; i < n; ++i)
-        for (int64_t j = 0; j < count; ++j) to[i] += from[i * count + j];
 }
 
 struct Input {
@@ -108,7 +101,7 @@ struct Forward {
 
     void multiply(const Input& x, const float* bias, float* y) const {
         const int64_t k = ceil_to(x.k, Layout::K);
-        const Plan<Layout> plan({0}, k, NARROW_TERMS, x.levels, w.centre_code);
+        const Plan<Layout> plan({0}, k, x.levels, w.centre_code);
         std::vector<float> add(w.n);
         for (int64_t n = 0; n < w.n; ++n)
             add[n] = x.grid.zero_point * w.scale[n] * static_cast<float>(code_sums[n]) + (bias ? bias[n] : 0.0F);
@@ -147,7 +140,7 @@ struct Backward {
 
     void multiply(const Error& error, float* dx) const {
         const int64_t n = ceil_to(error.n, Pairs::K);
-        const Plan<Pairs> plan({0}, n, WIDE_TERMS, error.levels, 1);
+        const Plan<Pairs> plan({0}, n, error.levels, WIDE_MAX);
         const std::vector<float> scale(k, transposed.scale), nothing(k, 0.0F);
         const Columns columns{k, scale.data(), transposed.sums.data()};
         const Blocks blocks(error.rows, panels(k));
@@ -199,7 +192,7 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
     std::vector<int64_t> error_sums(n), input_sums(k);
     // Codes of rows that are not there, where their number is no multiple of K.
     const std::vector<uint8_t> no_error(n), no_input(k, static_cast<uint8_t>(centre_code));
-    const int64_t most = (error.wide ? WIDE_TERMS : NARROW_TERMS) / K;
+    const int64_t most = terms(error.wide ? WIDE_MAX : error.levels, centre_code) / K;
     const int64_t burst = Kernel<Layout>::burst(error.levels, centre_code);
     const float unit = error.scale * x.grid.scale;
     const std::vector<float> units(k, unit), nothing(k);
@@ -208,7 +201,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
     {
         std::vector<A> a_step(K * height), scratch(K * n);
         std::vector<B> b_step(K * width);
-        std::vector<int64_t> my_error_sums(n), my_input_sums(k);
+        std::vector<int32_t> my_error_sums(n), my_input_sums(k);  // of a block, which cannot overflow
+        std::vector<int64_t> my_errors(n), my_inputs(k);
         alignas(64) int32_t sums[MAX_MR * NR];
         const A* tile_rows[MAX_MR];
         int64_t out_at[MAX_MR];
@@ -225,15 +219,19 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
                     errors[i] = there ? error.codes + at[i] * n : no_error.data();
                 }
                 rows_of(error, errors, at, scratch.data(), a_step.data());
-                add_neighbours(a_step.data(), K, my_error_sums.data(), n);
+                add_steps(a_step.data(), my_error_sums.data(), n);
                 for (int64_t row = 0; row < height; row += kernel.rows)
                     std::copy_n(a_step.data() + row * K, kernel.rows * K,
                                 a.data() + (row * steps + step * kernel.rows) * K);
                 interleave_centred(inputs, b_step.data(), k, centre_code);
-                add_neighbours(b_step.data(), K, my_input_sums.data(), k);
+                add_steps(b_step.data(), my_input_sums.data(), k);
                 for (int64_t panel = 0; panel < panels(k); ++panel)
                     std::copy_n(b_step.data() + panel * NR * K, NR * K, b.data() + (panel * steps + step) * NR * K);
             }
+            add_to(my_error_sums.data(), my_errors.data(), n);
+            add_to(my_input_sums.data(), my_inputs.data(), k);
+            std::fill(my_error_sums.begin(), my_error_sums.end(), 0);
+            std::fill(my_input_sums.begin(), my_input_sums.end(), 0);
 #pragma omp for
             for (int64_t row = 0; row < height; row += kernel.rows)
                 for (int64_t panel = 0; panel < panels(k); ++panel) {
@@ -254,8 +252,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
         }
 #pragma omp critical
         {
-            for (int64_t j = 0; j < n; ++j) error_sums[j] += my_error_sums[j];
-            for (int64_t i = 0; i < k; ++i) input_sums[i] += my_input_sums[i];
+            for (int64_t j = 0; j < n; ++j) error_sums[j] += my_errors[j];
+            for (int64_t i = 0; i < k; ++i) input_sums[i] += my_inputs[i];
         }
 #pragma omp barrier
 #pragma omp for

@@ -107,6 +107,18 @@ VECTORISED void add_to(const int32_t* __restrict from, int64_t* __restrict to, i
     for (int64_t i = 0; i < n; ++i) to[i] += from[i];
 }
 
+VECTORISED void add_steps(const int16_t* __restrict from, int32_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[2 * i] + from[2 * i + 1];
+}
+
+VECTORISED void add_steps(const uint8_t* __restrict from, int32_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[4 * i] + from[4 * i + 1] + from[4 * i + 2] + from[4 * i + 3];
+}
+
+VECTORISED void add_steps(const int8_t* __restrict from, int32_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[4 * i] + from[4 * i + 1] + from[4 * i + 2] + from[4 * i + 3];
+}
+
 VECTORISED void finish(const Part& part, const Columns& columns, float* out, const int64_t* out_at, const float* scale,
                        int64_t scale_step, const float* term, const float* add, const int64_t* add_at) {
     const int64_t first = part.first_column, width = std::min(NR, columns.n - first);
@@ -147,7 +159,7 @@ Transposed::Transposed(const Weight& w, const std::vector<int64_t>& taps) : scal
         const float high = w.zero_point[i] + static_cast<float>(w.levels - w.centre_code) * w.scale[i];
         scale = std::max({scale, std::fabs(low), std::fabs(high)});
     }
-    scale = std::max(scale / WIDE_LEVELS, SMALLEST);
+    scale = std::max(scale / static_cast<float>(WIDE_MAX), SMALLEST);
     const int64_t n = ceil_to(w.n, Pairs::K), count = static_cast<int64_t>(taps.size());
     b.resize(panels(w.k) * count * n * NR);
     sums.resize(count * w.k);

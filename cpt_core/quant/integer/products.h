@@ -11,9 +11,10 @@
 
 namespace cpt {
 
-// Products that an int32 can sum: of 255 x 128 with codes, of 255 x 32,767 with 16-bit numbers.
-constexpr int64_t NARROW_TERMS = 65792, WIDE_TERMS = 256;
-constexpr float WIDE_LEVELS = 32767.0F;
+// Products of numbers up to a_max and b_max that an int32 can sum: 65,793 of 8-bit codes, 257 with 16-bit numbers.
+inline int64_t terms(int64_t a_max, int64_t b_max) { return INT32_MAX / (a_max * b_max); }
+
+constexpr int64_t WIDE_MAX = 32767;  // of 16-bit fixed point
 constexpr float SMALLEST = std::numeric_limits<float>::min();
 
 inline int64_t ceil_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -52,6 +53,10 @@ void interleave(const int16_t* const* from, int16_t* to, int64_t n);
 // to[i] += from[i]
 void add_to(const uint8_t* from, int32_t* to, int64_t n);
 void add_to(const int32_t* from, int64_t* to, int64_t n);
+// to[i] += the sum of the elements of step i: two of Pairs, four of Quads
+void add_steps(const int16_t* from, int32_t* to, int64_t n);
+void add_steps(const uint8_t* from, int32_t* to, int64_t n);
+void add_steps(const int8_t* from, int32_t* to, int64_t n);
 
 // What becomes of the sums of a row: out = scale * column_scale * sum + term * column_factor + add, each for a column.
 struct Columns {
@@ -93,9 +98,9 @@ struct Plan {
     int64_t burst;
 
     // Taps of k elements each, one after the other in B, and beginning in A at `taps`.
-    Plan(const std::vector<int64_t>& taps, int64_t k, int64_t terms, int64_t a_max, int64_t b_max)
+    Plan(const std::vector<int64_t>& taps, int64_t k, int64_t a_max, int64_t b_max)
         : panel(static_cast<int64_t>(taps.size()) * k * NR), burst(Kernel<Layout>::burst(a_max, b_max)) {
-        const int64_t most = terms / Layout::K, steps = k / Layout::K;
+        const int64_t most = terms(a_max, b_max) / Layout::K, steps = k / Layout::K;
         int64_t sum = 0;
         for (size_t tap = 0; tap < taps.size(); ++tap)
             for (int64_t at = 0; at < steps;) {
