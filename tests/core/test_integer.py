@@ -262,6 +262,18 @@ def test_what_is_kept_for_the_backward_pass_is_a_byte_an_element():
     assert sum(x.numel() * x.element_size() for x in kept) < 1.05 * (200 * 400 + 300 * 400)
 
 
+def test_the_default_type_of_new_tensors_does_not_matter():
+    torch.manual_seed(1)
+    layers = [(QuantLinear(16, 24), random(4, 16)), (QuantConv2d(2, 4, 3), random(2, 2, 5, 5))]
+    torch.set_default_dtype(torch.float64)
+    try:
+        for layer, x in layers:
+            y_and_gradients = trained_once(layer, x, "int8")[:4]
+            assert {result.dtype for result in y_and_gradients} == {torch.float32}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_wider_steps_and_other_types_are_simulated():
     torch.manual_seed(1)
     layer = QuantLinear(16, 24)

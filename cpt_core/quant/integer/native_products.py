@@ -40,7 +40,7 @@ class Geometry(NamedTuple):
 def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     """(rows, n) from x (rows, k) and w (n, k)."""
     (rows, k), n = x.codes.shape, len(w.codes)
-    y = torch.empty(rows, n)
+    y = _floats(rows, n)
     functions().cpt_linear(*_input(x), *_weight(w), _at(bias), _at(y), *map(ctypes.c_int64, (rows, k, n)))
     return y
 
@@ -48,7 +48,7 @@ def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
 def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
     """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each."""
     (rows, k), n = x.codes.shape, len(w.codes)
-    gradients = _gradients(wanted, torch.empty(rows, k), torch.empty(n, k), n)
+    gradients = _gradients(wanted, _floats(rows, k), _floats(n, k), n)
     functions().cpt_linear_backward(
         *map(_at, error),
         ctypes.c_int64(error.low.numel()),
@@ -76,7 +76,7 @@ class KeptWeight:
     def linear(self, x: Codes) -> Tensor:
         """(rows, n) from x (rows, k)."""
         rows = len(x.codes)
-        y = torch.empty(rows, self._n)
+        y = _floats(rows, self._n)
         functions().cpt_linear_kept(
             self._at, *_input(x), _at(x.levels), _at(y), ctypes.c_int64(rows), ctypes.c_int64(self._k)
         )
@@ -85,7 +85,7 @@ class KeptWeight:
     def input_gradient(self, error: Codes) -> Tensor:
         """(rows, k) from the error (rows, n), each row of which has a range of its own."""
         rows = len(error.codes)
-        dx = torch.empty(rows, self._k)
+        dx = _floats(rows, self._k)
         functions().cpt_input_gradient_kept(
             self._at, *map(_at, error), _at(dx), ctypes.c_int64(rows), ctypes.c_int64(self._n)
         )
@@ -94,7 +94,7 @@ class KeptWeight:
 
 def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     """The convolution of x by w, all channels-last in memory."""
-    y = torch.empty(geometry.output_shape(), memory_format=torch.channels_last)
+    y = torch.empty(geometry.output_shape(), dtype=torch.float32, memory_format=torch.channels_last)
     functions().cpt_convolution(_sizes(geometry), *_input(x), *_weight(w), _at(bias), _at(y))
     return y
 
@@ -109,8 +109,12 @@ def convolution_backward(geometry: Geometry, error: Codes, x: Codes, w: Codes, w
     return gradients
 
 
+def _floats(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32)  # whatever torch's default is
+
+
 def _gradients(wanted: Wanted, dx: Tensor, dw: Tensor, n: int) -> Gradients:
-    return dx if wanted[0] else None, dw if wanted[1] else None, torch.empty(n) if wanted[2] else None
+    return dx if wanted[0] else None, dw if wanted[1] else None, _floats(n) if wanted[2] else None
 
 
 def _sizes(geometry: Geometry) -> ctypes.Array[ctypes.c_int64]:
