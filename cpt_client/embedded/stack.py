@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import socket
 import time
@@ -27,6 +28,9 @@ from cpt_client.embedded.services import HOST, Service, Settings
 
 TICK = 0.1
 """Seconds between two looks at the children."""
+
+PORTS = range(20_000, 32_768)
+"""Where free ports are looked for: below those that Linux and others give to connections."""
 
 START_LIMIT = 60.0
 """Seconds in which a child must be ready."""
@@ -156,19 +160,28 @@ def free_port(wanted: int) -> int:
     Raises:
         StartError: somebody does.
     """
+    if wanted == 0:
+        # Not one of the kernel's choice: it gives those to connections too, until the service that it is for listens.
+        return next(port for port in random.SystemRandom().sample(PORTS, len(PORTS)) if _error_of(port) is None)
+    error = _error_of(wanted)
+    if error is None:
+        return wanted
+    if error.errno == errno.EADDRINUSE:
+        message = f"port {wanted} of {HOST} is in use: stop what uses it, or choose another with --port (0: any)"
+    else:
+        message = f"port {wanted} of {HOST} cannot be used: {error.strerror}"
+    raise StartError(message) from error
+
+
+def _error_of(port: int) -> OSError | None:
+    """Why nothing can listen on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, wanted))
+            probe.bind((HOST, port))
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                message = (
-                    f"port {wanted} of {HOST} is in use: stop what uses it, or choose another with --port (0: any)"
-                )
-            else:
-                message = f"port {wanted} of {HOST} cannot be used: {error.strerror}"
-            raise StartError(message) from error
-        return int(probe.getsockname()[1])
+            return error
+    return None
 
 
 def _broker_answers(url: str) -> bool:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from cpt_client import Client
+from cpt_client.embedded.stack import free_port
 from cpt_client.models import Job
 from cpt_core import events
 from cpt_core.protocol import Assignment
@@ -44,17 +45,11 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> 
     raise AssertionError(f"not in {seconds} s: {what}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Api:
     """`python -m api` on a SQLite file."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+        self.port = free_port(0)
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = secrets.token_urlsafe(32)
         self.env = os.environ | {

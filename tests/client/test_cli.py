@@ -17,13 +17,13 @@ import pytest
 import yaml
 
 from cpt_client import Client
+from cpt_client.embedded.stack import free_port
 from tests.client.conftest import (
     SPEC,
     Agent,
     Api,
     BadNetwork,
     failed,
-    free_port,
     run_to_success,
     started,
     submit,
@@ -150,7 +150,7 @@ def test_wrong_usage_exits_2() -> None:
 
 def test_a_bad_spec_exits_2_and_names_every_wrong_field_without_a_server(spec_file: Callable[..., str]) -> None:
     precision = {"schedule": "cosine", "min_bits": 9, "max_bits": 8}
-    done = cpt("submit", spec_file(precision=precision, colour="blue"), url=f"http://127.0.0.1:{free_port()}")
+    done = cpt("submit", spec_file(precision=precision, colour="blue"), url=f"http://127.0.0.1:{free_port(0)}")
     assert done.returncode == 2
     assert "/colour: Extra inputs are not permitted" in done.stderr
     assert "/precision/min_bits: min_bits (9) must not be above max_bits (8)" in done.stderr
@@ -180,7 +180,7 @@ def test_a_missing_spec_file_exits_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [["list"], ["show", "job_1"], ["cancel", "job_1"], ["watch", "job_1"]])
 def test_no_server_exits_3_and_says_how_to_get_one(command: list[str]) -> None:
-    done = cpt(*command, url=f"http://127.0.0.1:{free_port()}")
+    done = cpt(*command, url=f"http://127.0.0.1:{free_port(0)}")
     assert done.returncode == 3
     assert "hint: start a server with `cpt up`, or give its address with --url or CPT_URL" in done.stderr
     assert "Traceback" not in done.stderr

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cpt_client import Client, CptError
+from cpt_client.embedded.stack import free_port
 from cpt_client.models import Job
-from tests.client.conftest import SPEC, Api, BadNetwork, free_port, run_to_success, submit
+from tests.client.conftest import SPEC, Api, BadNetwork, run_to_success, submit
 
 
 def test_a_submitted_job_waits_with_its_defaults_filled_in(client: Client) -> None:
@@ -94,7 +95,7 @@ def test_a_job_id_cannot_reach_another_path(client: Client) -> None:
 
 
 def test_no_server_is_an_error_with_a_code() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}", tries=2) as client, pytest.raises(CptError) as caught:
+    with Client(f"http://127.0.0.1:{free_port(0)}", tries=2) as client, pytest.raises(CptError) as caught:
         client.get("job_" + "0" * 24)
     assert (caught.value.code, caught.value.is_server_side) == ("unreachable", True)
 
@@ -135,7 +136,7 @@ def test_a_server_of_another_kind_is_told_apart(web_page: str) -> None:
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port(0)}")
     monkeypatch.delenv("NO_PROXY", raising=False)
     with Client(api.url, tries=1) as client:
         assert list(client.list(queue="nothing-here")) == []

