@@ -49,6 +49,11 @@ def available() -> bool:
     return _library is not None
 
 
+def enabled() -> bool:
+    """Whether the C++ functions were built, and may be used here: not inside `disabled`."""
+    return _enabled and _library is not None
+
+
 def instructions() -> str:
     """The instruction set that integer products take: "AVX512-VNNI", "AVX512", "AVX2", or "none" of them."""
     return "none" if _library is None else _library.cpt_instructions().decode()
@@ -78,8 +83,7 @@ def plain_products() -> Iterator[None]:
 def takes(x: Tensor) -> bool:
     """Whether the functions below take `x`: float32 on the CPU, without gaps, contiguous or channels-last."""
     return (
-        _enabled
-        and _library is not None
+        enabled()
         and not torch.compiler.is_compiling()
         and x.dtype == torch.float32
         and x.device.type == "cpu"

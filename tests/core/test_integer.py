@@ -284,6 +284,16 @@ def test_wider_steps_and_other_types_are_simulated():
     precision.set(8, 8)
     assert not layer.in_integers(random(2, 16).double())
     assert not layer.in_integers(random(0, 16))
+    elsewhere = torch.empty(2, 16, device="meta")
+    assert layer.in_integers(elsewhere)
+    assert not layer.in_integers(elsewhere, cpu_only=True)
+
+
+def test_convolutions_and_lstms_that_are_not_on_the_cpu_are_simulated():
+    for layer, shape in ((nn.Conv2d(8, 8, 3), (2, 8, 5, 5)), (nn.LSTM(8, 8), (3, 2, 8))):
+        quantize_model(layer, backend="int8", skip=[]).set(8, 8)
+        y = layer.to("meta")(torch.empty(shape, device="meta"))
+        assert (y if isinstance(y, Tensor) else y[0]).is_meta
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])

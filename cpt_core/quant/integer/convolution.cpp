@@ -153,7 +153,7 @@ struct Phase {
     Transposed b;
     Plan<Pairs> plan;
     std::vector<int64_t> a_at, out_at, add_at;
-    std::vector<float> add;
+    std::vector<float> add, scale;
 };
 
 Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid error, int32_t error_levels,
@@ -185,7 +185,8 @@ Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid
             taps.push_back(i * shape.kernel + j);
             offsets.push_back(canvas.at((py + shape.padding - i) / s, (px + shape.padding - j) / s));
         }
-    Phase phase{Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, error_levels, WIDE_MAX), {}, {}, {}, {}};
+    Phase phase{Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, error_levels, WIDE_MAX), {}, {}, {}, {}, {}};
+    phase.scale.assign(k, phase.b.scale);
     const Axis rows = axis(py, shape.height, shape.out_height()), across = axis(px, shape.width, shape.out_width());
     for (size_t y = 0; y < rows.of.size(); ++y)
         for (size_t x = 0; x < across.of.size(); ++x) {
@@ -221,7 +222,6 @@ void input_gradient(const Shape& shape, const uint8_t* error, Grid grid, int32_t
             draw(canvas, error + i * shape.out_pixels() * n, shape.out_height(), shape.out_width(), n, image.data());
             float* to = dx + i * shape.pixels() * k;
             for (const Phase& phase : phases) {
-                const std::vector<float> scale(k, phase.b.scale), nothing(phase.a_at.size());
                 const int64_t count = static_cast<int64_t>(phase.a_at.size());
                 if (phase.plan.runs.empty()) {
                     for (const int64_t at : phase.out_at) std::fill_n(to + at, k, 0.0F);
@@ -229,8 +229,8 @@ void input_gradient(const Shape& shape, const uint8_t* error, Grid grid, int32_t
                 }
                 multiply<Pairs>(instructions().pairs, phase.plan,
                                 {count, image.data(), phase.a_at.data(), to, phase.out_at.data(), &grid.scale, 0,
-                                 nothing.data(), phase.add.data(), phase.add_at.data()},
-                                phase.b.b.data(), {k, scale.data(), nullptr}, 0, panels(k));
+                                 nullptr, phase.add.data(), phase.add_at.data()},
+                                phase.b.b.data(), {k, phase.scale.data(), nullptr}, 0, panels(k));
             }
         }
     }

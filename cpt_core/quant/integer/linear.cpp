@@ -97,6 +97,7 @@ struct Forward {
     Forward(const Kernel<Layout>& kernel_, const Weight& w_)
         : kernel(kernel_), w(w_), b(forward_panels<Layout>(w_)), code_sums(w_.n) {
         for (int64_t n = 0; n < w.n; ++n) code_sums[n] = w.code_sum(n, 0);
+        w.codes = nullptr;  // all of them are in b
     }
 
     void multiply(const Input& x, const float* bias, float* y) const {
@@ -170,9 +171,8 @@ struct Backward {
     }
 };
 
-// A weight laid out once for many products. Its codes are copied.
+// A weight laid out once for many products.
 struct Kept {
-    std::vector<uint8_t> codes;
     std::unique_ptr<Forward<Quads>> quads;
     std::unique_ptr<Forward<Pairs>> pairs;
     std::unique_ptr<Backward> backward;
@@ -308,8 +308,7 @@ void cpt_linear(const uint8_t* x_codes, const float* x_low, const float* x_span,
 void* cpt_keep_weight(const uint8_t* codes, const float* low, const float* span, const int32_t* levels, int64_t n,
                       int64_t k, int32_t backward) {
     auto kept = std::make_unique<Kept>();
-    kept->codes.assign(codes, codes + n * k);
-    const Weight w(kept->codes.data(), low, span, *levels, n, 1, k);
+    const Weight w(codes, low, span, *levels, n, 1, k);
     if (backward)
         kept->backward = std::make_unique<Backward>(w);
     else if (instructions().quads.takes(*levels, w.centre_code))

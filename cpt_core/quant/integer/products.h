@@ -75,7 +75,7 @@ struct Rows {
     const int64_t* out_at;
     const float* scale;
     int64_t scale_step;
-    const float* term;
+    const float* term;  // or null
     const float* add;
     const int64_t* add_at;  // or null: the same for all
 };
@@ -133,8 +133,8 @@ void multiply(const Kernel<Layout>& kernel, const Plan<Layout>& plan, const Rows
                 kernel.tile(tile_rows, plan.runs.data() + from, plan.runs.data() + end, Layout::K,
                             b + panel * plan.panel, Layout::K * NR, plan.burst, sums);
                 finish({sums, here, panel * NR, from == 0}, columns, rows.out, rows.out_at + first,
-                       rows.scale + first * rows.scale_step, rows.scale_step, rows.term + first, rows.add,
-                       rows.add_at ? rows.add_at + first : nullptr);
+                       rows.scale + first * rows.scale_step, rows.scale_step, rows.term ? rows.term + first : nullptr,
+                       rows.add, rows.add_at ? rows.add_at + first : nullptr);
                 from = end;
             }
         }
