@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
 
 from api.broker import Bells
 from api.db import Database
@@ -68,3 +68,19 @@ def agent(services: ServicesDep, token: BearerDep) -> None:
 
 
 AgentDep = Depends(agent)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and in which project: all that a client sees and makes is in it."""
+
+    project: str
+
+
+def caller() -> Caller:
+    """The client of this request. There are no keys yet: everybody is the one user of the one project."""
+    return Caller(project="default")
+
+
+Reader = Annotated[Caller, Security(caller, scopes=["read"])]
+Submitter = Annotated[Caller, Security(caller, scopes=["submit"])]

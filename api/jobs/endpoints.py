@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.deps import ServicesDep
+from api.deps import Reader, ServicesDep, Submitter
 from api.jobs import service, views
 from api.jobs.schemas import JobId, JobView, LogEntry, MetricView, Page, Validation
 from api.problems import FieldProblem, documented, invalid
@@ -29,6 +29,7 @@ LimitParam = Annotated[int, Query(ge=1, le=5000, description="Entries at most.")
 def create_job(
     spec: JobSpec,
     services: ServicesDep,
+    caller: Submitter,
     response: Response,
     idempotency_key: Annotated[
         str | None,
@@ -37,7 +38,7 @@ def create_job(
 ) -> JobView:
     """Submit a job. Once this answers 201 the job is stored: it will run, or the job will say why not."""
     service.check(spec, services.settings.data_root)
-    job, created = service.create(services.database, spec, idempotency_key)
+    job, created = service.create(services.database, caller.project, spec, idempotency_key)
     if created:
         services.bells.ring(job.queue)
     else:
@@ -47,7 +48,7 @@ def create_job(
 
 
 @router.post("/jobs:validate", responses=documented(400, 413, 422))
-def validate_job(spec: JobSpec, services: ServicesDep) -> Validation:
+def validate_job(spec: JobSpec, services: ServicesDep, _caller: Reader) -> Validation:
     """Check a spec without submitting it."""
     service.check(spec, services.settings.data_root)
     return Validation(spec=spec)
@@ -56,13 +57,14 @@ def validate_job(spec: JobSpec, services: ServicesDep) -> Validation:
 @router.get("/jobs", responses=documented(422))
 def list_jobs(
     services: ServicesDep,
+    caller: Reader,
     limit: Annotated[int, Query(ge=1, le=100, description="Jobs at most.")] = 20,
     cursor: Annotated[JobId | None, Query(description="`next_cursor` of the page before.")] = None,
     state: Annotated[list[State] | None, Query(description="Only jobs in these states.")] = None,
     queue: Annotated[str | None, Query(max_length=63, description="Only jobs of this queue.")] = None,
 ) -> Page[JobView]:
     """Jobs, newest first."""
-    found = service.page(services.database, cursor=cursor, states=state or [], queue=queue, limit=limit)
+    found = service.page(services.database, caller.project, cursor=cursor, states=state or [], queue=queue, limit=limit)
     return Page(
         data=[views.job_view(job) for job in found[:limit]],
         has_more=len(found) > limit,
@@ -71,38 +73,41 @@ def list_jobs(
 
 
 @router.get("/jobs/{job_id}", responses=documented(404, 422))
-def get_job(job_id: JobId, services: ServicesDep) -> JobView:
+def get_job(job_id: JobId, services: ServicesDep, caller: Reader) -> JobView:
     """One job: state, progress, latest bits, loss, cost and energy."""
-    return views.job_view(service.get(services.database, job_id))
+    return views.job_view(service.get(services.database, caller.project, job_id))
 
 
 @router.post("/jobs/{job_id}/cancel", responses=documented(404, 409, 422))
-def cancel_job(job_id: JobId, services: ServicesDep) -> JobView:
+def cancel_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> JobView:
     """End a job: a waiting one at once, a running one within seconds, see `cancel_requested`. Idempotent."""
-    job = service.cancel(services.database, job_id)
+    job = service.cancel(services.database, caller.project, job_id)
     services.changed(job.id)
     return views.job_view(job)
 
 
 @router.get("/jobs/{job_id}/events", responses=documented(404, 422))
-def list_events(job_id: JobId, services: ServicesDep, after: AfterParam = 0, limit: LimitParam = 100) -> Page[LogEntry]:
+def list_events(
+    job_id: JobId, services: ServicesDep, caller: Reader, after: AfterParam = 0, limit: LimitParam = 100
+) -> Page[LogEntry]:
     """The job's log but for the steps: changes of state, evaluations, checkpoints, messages."""
-    rows = service.events(services.database, job_id, after=after, limit=limit)
+    rows = service.events(services.database, caller.project, job_id, after=after, limit=limit)
     return views.log_page(rows, limit, views.log_entry)
 
 
 @router.get("/jobs/{job_id}/metrics", responses=documented(404, 422))
 def list_metrics(
-    job_id: JobId, services: ServicesDep, after: AfterParam = 0, limit: LimitParam = 1000
+    job_id: JobId, services: ServicesDep, caller: Reader, after: AfterParam = 0, limit: LimitParam = 1000
 ) -> Page[MetricView]:
     """Metrics of each step, once: what a resumed attempt ran again is shown as that attempt ran it."""
-    rows = service.metrics(services.database, job_id, after=after, limit=limit)
+    rows = service.metrics(services.database, caller.project, job_id, after=after, limit=limit)
     return views.log_page(rows, limit, views.metric_view)
 
 
 def stream_start(
     job_id: JobId,
     services: ServicesDep,
+    caller: Reader,
     after: AfterParam = 0,
     last_event_id: Annotated[
         str | None, Header(description="Position to go on after; sent by a client that reconnects.")
@@ -113,7 +118,7 @@ def stream_start(
     Raises:
         ApiError: there is no such job, or Last-Event-ID is no position.
     """
-    service.get(services.database, job_id)
+    service.get(services.database, caller.project, job_id)
     if last_event_id is None or not last_event_id:
         return after
     # Digits are counted first: int() refuses to read thousands of them.
@@ -126,7 +131,7 @@ def stream_start(
 
 @router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=documented(404, 422))
 async def stream_job(
-    job_id: JobId, services: ServicesDep, position: Annotated[int, Depends(stream_start)]
+    job_id: JobId, services: ServicesDep, caller: Reader, position: Annotated[int, Depends(stream_start)]
 ) -> AsyncIterator[ServerSentEvent]:
     """The job's log as server-sent events, from the start or after a position, live until the job has ended.
 
@@ -137,7 +142,10 @@ async def stream_job(
         while True:
             grown.clear()
             rows, final = await to_thread.run_sync(
-                lambda after: service.entries(services.database, job_id, after=after, limit=STREAM_PAGE), position
+                lambda after: service.entries(
+                    services.database, caller.project, job_id, after=after, limit=STREAM_PAGE
+                ),
+                position,
             )
             for row in rows:
                 kind, data = views.entry_json(row)

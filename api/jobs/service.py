@@ -21,8 +21,6 @@ from cpt_core.events import now
 from cpt_core.lifecycle import FINAL, State
 from cpt_core.spec import FileDataset, JobSpec
 
-PROJECT = "default"
-
 
 def check(spec: JobSpec, data_root: Path | None) -> None:
     """What can be known of a valid spec before it runs.
@@ -42,7 +40,7 @@ def check(spec: JobSpec, data_root: Path | None) -> None:
     raise invalid(FieldProblem(pointer="/dataset/path", code=code, message=message))
 
 
-def create(database: Database, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
+def create(database: Database, project: str, spec: JobSpec, idempotency_key: str | None) -> tuple[Job, bool]:
     """Accept a job: committed and queued. False: it was created before, with the same key.
 
     Raises:
@@ -52,12 +50,12 @@ def create(database: Database, spec: JobSpec, idempotency_key: str | None) -> tu
     digest = hashlib.sha256(document.encode()).hexdigest()
     try:
         with database.write() as session:
-            earlier = repository.by_idempotency_key(session, PROJECT, idempotency_key) if idempotency_key else None
+            earlier = repository.by_idempotency_key(session, project, idempotency_key) if idempotency_key else None
             if earlier is None:
-                return _insert(session, spec, document, digest, idempotency_key), True
+                return _insert(session, project, spec, document, digest, idempotency_key), True
     except IntegrityError:  # the same key, at the same moment
         with database.read() as session:
-            earlier = repository.by_idempotency_key(session, PROJECT, idempotency_key or "")
+            earlier = repository.by_idempotency_key(session, project, idempotency_key or "")
             if earlier is None:
                 raise
     if earlier.request_digest != digest:
@@ -70,10 +68,12 @@ def create(database: Database, spec: JobSpec, idempotency_key: str | None) -> tu
     return earlier, False
 
 
-def _insert(session: Session, spec: JobSpec, document: str, digest: str, idempotency_key: str | None) -> Job:
+def _insert(
+    session: Session, project: str, spec: JobSpec, document: str, digest: str, idempotency_key: str | None
+) -> Job:
     job = Job(
         id=f"job_{secrets.token_hex(12)}",
-        project=PROJECT,
+        project=project,
         name=spec.name,
         spec=document,
         idempotency_key=idempotency_key,
@@ -92,14 +92,14 @@ def _insert(session: Session, spec: JobSpec, document: str, digest: str, idempot
     return job
 
 
-def cancel(database: Database, job_id: str) -> Job:
+def cancel(database: Database, project: str, job_id: str) -> Job:
     """Ask for the end of a job: at once if it waits, else carried out by its worker. Idempotent.
 
     Raises:
         ApiError: there is no such job, or it has ended otherwise.
     """
     with database.write() as session:
-        job = _get(session, job_id, lock=True)
+        job = _get(session, project, job_id, lock=True)
         attempt = repository.get_attempt(session, job, job.attempt)
         before = repository.ledger(job, attempt)
         try:
@@ -112,50 +112,54 @@ def cancel(database: Database, job_id: str) -> Job:
         return job
 
 
-def get(database: Database, job_id: str) -> Job:
+def get(database: Database, project: str, job_id: str) -> Job:
     """One job.
 
     Raises:
         ApiError: there is no such job.
     """
     with database.read() as session:
-        return _get(session, job_id)
+        return _get(session, project, job_id)
 
 
 def page(
-    database: Database, *, cursor: str | None, states: Sequence[State], queue: str | None, limit: int
+    database: Database, project: str, *, cursor: str | None, states: Sequence[State], queue: str | None, limit: int
 ) -> list[Job]:
     """One job more than `limit` if there are more."""
     with database.read() as session:
-        if cursor is not None and repository.get(session, cursor) is None:
+        before = repository.get(session, cursor) if cursor is not None else None
+        if cursor is not None and (before is None or before.project != project):
             message = "is no cursor of this list: use next_cursor of the page before"
             raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
-        return repository.page(session, PROJECT, before=cursor, states=states, queue=queue, limit=limit + 1)
+        return repository.page(session, project, before=cursor, states=states, queue=queue, limit=limit + 1)
 
 
-def metrics(database: Database, job_id: str, *, after: int, limit: int) -> list[Metric]:
+def metrics(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Metric]:
     """One step more than `limit` if there are more."""
     with database.read() as session:
-        return repository.metrics(session, _get(session, job_id), after=after, limit=limit + 1)
+        return repository.metrics(session, _get(session, project, job_id), after=after, limit=limit + 1)
 
 
-def events(database: Database, job_id: str, *, after: int, limit: int) -> list[Event]:
+def events(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Event]:
     """One event more than `limit` if there are more."""
     with database.read() as session:
-        return repository.events(session, _get(session, job_id), after=after, limit=limit + 1)
+        return repository.events(session, _get(session, project, job_id), after=after, limit=limit + 1)
 
 
-def entries(database: Database, job_id: str, *, after: int, limit: int) -> tuple[list[Event | Metric], State | None]:
+def entries(
+    database: Database, project: str, job_id: str, *, after: int, limit: int
+) -> tuple[list[Event | Metric], State | None]:
     """The next entries of the whole log, and the job's final state if these are the last there will ever be."""
     with database.read() as session:
-        job = _get(session, job_id)
+        job = _get(session, project, job_id)
         found = repository.entries(session, job, after=after, limit=limit)
         last = found[-1].position if found else after
         return found, State(job.state) if job.state in FINAL and last >= job.position else None
 
 
-def _get(session: Session, job_id: str, *, lock: bool = False) -> Job:
+def _get(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:
+    """The one place where a job is looked up for a client: another project's job does not exist."""
     job = repository.get(session, job_id, lock=lock)
-    if job is None or job.project != PROJECT:
+    if job is None or job.project != project:
         raise not_found(job_id)
     return job
