@@ -16,8 +16,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 from cpt_core.process import die_with_parent
 
@@ -84,17 +86,32 @@ def main() -> int:
     options = parser.parse_args()
     if options.parent is not None:
         die_with_parent(options.parent)
+    return launch(options.run_file, nproc=options.nproc, run_id=options.id, log_dir=options.log_dir, start=_spawn)
+
+
+StartRank = Callable[[Path, BinaryIO, BinaryIO], int]
+"""Starts rank 0 of 1 on a run's file, in a session of its own, with these for its output. Returns its process id."""
+
+
+def launch(run_file: Path, *, nproc: int, run_id: str, log_dir: Path, start: StartRank) -> int:
+    """Start the ranks, see `command`, and wait for their end. Returns the exit code of this process.
+
+    Args:
+        run_file: JSON of a `cpt_core.run.Run`.
+        nproc: ranks, one per device.
+        run_id: name of the rendezvous.
+        log_dir: folder for the ranks' output.
+        start: starts the rank if there is but one; torchrun starts several.
+    """
     signal.signal(signal.SIGTERM, _pass_on)
     signal.signal(signal.SIGINT, _pass_on)
-    log_dir: Path = options.log_dir
     log_dir.mkdir(parents=True, exist_ok=True)
     (log_dir / _FAILURE).unlink(missing_ok=True)
     os.environ[LAUNCHER_PID] = str(os.getpid())
-    rank_arguments = ["-u", "-m", "cpt_core.train", str(options.run_file)]
-    if options.nproc == 1:
-        failed = _run_alone(rank_arguments, log_dir)
+    if nproc == 1:
+        failed = _run_alone(run_file, log_dir, start)
     else:
-        failed = _run_under_torchrun(rank_arguments, options.nproc, options.id, log_dir)
+        failed = _run_under_torchrun(_rank_arguments(run_file), nproc, run_id, log_dir)
     if failed is None:
         return 0
     rank, exit_code = failed
@@ -117,14 +134,22 @@ def _output_files(log_dir: Path, rank: int) -> tuple[Path, Path]:
     return log_dir / f"rank-{rank}.out.log", log_dir / f"rank-{rank}.err.log"
 
 
-def _run_alone(arguments: list[str], log_dir: Path) -> tuple[int, int] | None:
+def _rank_arguments(run_file: Path) -> list[str]:
+    return ["-u", "-m", "cpt_core.train", str(run_file)]
+
+
+def _spawn(run_file: Path, stdout: BinaryIO, stderr: BinaryIO) -> int:
+    # A session of its own, as under torchrun: Ctrl-C reaches the rank through us alone.
+    command = [sys.executable, *_rank_arguments(run_file)]
+    return subprocess.Popen(command, stdout=stdout, stderr=stderr, start_new_session=True).pid
+
+
+def _run_alone(run_file: Path, log_dir: Path, start: StartRank) -> tuple[int, int] | None:
     """Run rank 0 of 1. Returns its number and exit code if it failed."""
     out, err = _output_files(log_dir, 0)
     with out.open("wb") as stdout, err.open("wb") as stderr:
-        # A session of its own, as under torchrun: Ctrl-C reaches the rank through us alone.
-        code = subprocess.Popen(
-            [sys.executable, *arguments], stdout=stdout, stderr=stderr, start_new_session=True
-        ).wait()
+        _, status = os.waitpid(start(run_file, stdout, stderr), 0)
+    code = os.waitstatus_to_exitcode(status)
     return (0, code) if code else None
 
 

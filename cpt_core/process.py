@@ -1,4 +1,4 @@
-"""A process's life tied to its parent's, so that nothing of a training run outlives whoever started it."""
+"""What holds the processes of a training run together: each dies with its parent, and all carry the run's mark."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
+
+MARK = "CPT_ATTEMPT"
+"""Environment variable with the name of the run; every process of it inherits the variable, wherever it went."""
 
 _PR_SET_PDEATHSIG = 1
+_ROOM = "-" * 256
 
 
 def die_with_parent(parent: int) -> None:
@@ -27,3 +32,28 @@ def die_with_parent(parent: int) -> None:
         raise OSError(code, f"prctl(PR_SET_PDEATHSIG): {os.strerror(code)}")
     if os.getppid() != parent:  # it went before the kernel knew about the wish
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def with_room_for_a_mark(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which to start a program that calls `show_mark` later on."""
+    return {**environment, MARK: _ROOM}
+
+
+def show_mark(mark: str) -> None:
+    """Let other processes see `mark` in this process's environment, as if it had been started with it.
+
+    They read the memory that the kernel filled when the program was started, which `os.environ` does not change. It is
+    overwritten here, so children made by fork show the mark too. Call this once, before `MARK` is set in `os.environ`,
+    in a program that was started `with_room_for_a_mark`.
+
+    Raises:
+        ValueError: there is no room for the mark.
+    """
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype = ctypes.c_void_p
+    address = libc.getenv(MARK.encode())
+    room = len(_ROOM)
+    shown = mark.encode() + b"\0_="  # what is left becomes another variable: an empty one would end the list
+    if not address or ctypes.string_at(address) != _ROOM.encode() or len(shown) > room:
+        raise ValueError(f"there is no room for the mark {mark} in the environment")
+    ctypes.memmove(address, shown.ljust(room, b"-"), room)

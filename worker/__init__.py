@@ -3,7 +3,8 @@
 app       the program: Celery, the doorbell, signals
 slots     claim until nothing waits
 attempt   one attempt, from the assignment to its last record, by means of
-    tree        the processes                   fifo, recorder   their events
+    launchers   the start of the processes      tree             their life and death
+    fifo, recorder   their events
     spool       the records that wait           sender           their delivery
     causes      why and how to stop             ending           the last record
     watchdog    whether there is progress       retention        which checkpoints go

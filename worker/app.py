@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from cpt_core.protocol import DOORBELL, celery_queue
 from worker.devices import slots
 from worker.home import Home
+from worker.launchers import ForkServer
 from worker.settings import WorkerSettings
 from worker.slots import Slots
 from worker.stop import Stop
@@ -78,9 +79,13 @@ def main() -> int:
         _complain(str(error))
         return 2
     stop = Stop()
+    # Made in the main thread, with which it dies.
+    forks = ForkServer() if settings.warm and sys.platform == "linux" else None
     try:
-        return _serve(settings, Slots(settings, own, home, stop), stop)
+        return _serve(settings, Slots(settings, own, home, stop, forks), stop)
     finally:
+        if forks:
+            forks.close()
         home.close()
 
 

@@ -7,7 +7,6 @@ second thread (`sender`) brings the records to the API. The attempt ends only wh
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from cpt_core import launch
 from cpt_core.checkpoint import prune
 from cpt_core.events import Finished
 from cpt_core.lifecycle import Reason
+from cpt_core.process import MARK
 from cpt_core.protocol import Assignment
 from cpt_core.run import Run
 from worker.agent import Agent
@@ -25,10 +25,11 @@ from worker.causes import Cause, measure
 from worker.devices import Slot
 from worker.ending import Facts, end_record
 from worker.fifo import Fifo
+from worker.launchers import ForkServer, Spawned
 from worker.recorder import Recorder
 from worker.retention import Retention
 from worker.sender import Sender
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, environment_of_training
 from worker.spool import Spool
 from worker.stacks import stacks
 from worker.stop import Stop
@@ -64,6 +65,7 @@ class Attempt:
         settings: WorkerSettings,
         folder: Path,
         stop: Stop,
+        forks: ForkServer | None,
     ) -> None:
         """`folder` is new, empty and this attempt's alone; its name is the mark of the attempt's processes.
 
@@ -77,6 +79,7 @@ class Attempt:
             folder,
             stop,
         )
+        self._forks = forks
         self._timing = timing(assignment.lease_seconds, interval=settings.append_interval, blind=settings.blind_seconds)
         self._run_file = folder / "run.json"
         self._run_file.write_text(self._run_description().model_dump_json(), encoding="utf-8")
@@ -160,16 +163,15 @@ class Attempt:
 
     def _start(self) -> None:
         devices = self._assignment.spec.resources.devices
-        own = {f"CPT_{name.upper()}" for name in WorkerSettings.model_fields}
-        environment = {name: value for name, value in os.environ.items() if name not in own}
         mark = self._folder.name
-        self._tree = Tree(
-            launch.command(self._run_file, nproc=devices, run_id=mark, log_dir=self._folder / "logs"),
-            mark=mark,
-            environment=environment | self._slot.environment(devices),
-            folder=self._folder,
-            log=self._folder / "launcher.log",
+        environment = environment_of_training() | self._slot.environment(devices) | {MARK: mark}
+        logs, output = self._folder / "logs", self._folder / "launcher.log"
+        forked = self._forks and self._forks.launch(
+            self._run_file, nproc=devices, run_id=mark, log_dir=logs, environment=environment, output=output
         )
+        command = launch.command(self._run_file, nproc=devices, run_id=mark, log_dir=logs)
+        launcher = forked or Spawned(command, environment=environment, folder=self._folder, output=output)
+        self._tree = Tree(launcher, mark)
 
     def _supervise(self) -> None:
         """Until no process is left."""

@@ -57,6 +57,9 @@ class WorkerSettings(BaseSettings):
     devices_per_slot: Annotated[int, Field(ge=1, le=64)] | None = None
     """Devices of a slot; on a CPU the number of processes it accepts. Null: the visible GPUs split over the slots; on
     a CPU the number of cores, 2 at least."""
+    warm: bool = True
+    """Keep torch and the trainer loaded in a process of their own, from which training is forked: a job then starts in
+    less than a second instead of several, for some 300 MB of memory. Linux only."""
     name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s@/]+$")] = Field(
         default_factory=_unique_name
     )
@@ -103,6 +106,12 @@ class WorkerSettings(BaseSettings):
     @classmethod
     def _absolute_if_a_folder(cls, value: str) -> str:
         return value if "://" in value else str(Path(value).expanduser().absolute())
+
+
+def environment_of_training() -> dict[str, str]:
+    """This process's environment without the worker's own settings, some of which are secret."""
+    own = {f"CPT_{name.upper()}" for name in WorkerSettings.model_fields}
+    return {name: value for name, value in os.environ.items() if name not in own}
 
 
 @cache

@@ -18,6 +18,7 @@ from worker.agent import Agent, Nothing, Refused
 from worker.attempt import Attempt
 from worker.devices import Slot
 from worker.home import Home
+from worker.launchers import ForkServer
 from worker.settings import WorkerSettings
 from worker.stop import Stop
 from worker.timing import backoff
@@ -32,8 +33,11 @@ _GIVE_BACK_SECONDS = 10.0
 class Slots:
     """The slots of one worker. Thread-safe: each thread that works holds a slot of its own."""
 
-    def __init__(self, settings: WorkerSettings, slots: Sequence[Slot], home: Home, stop: Stop) -> None:
-        self._settings, self._home, self._stop = settings, home, stop
+    def __init__(
+        self, settings: WorkerSettings, slots: Sequence[Slot], home: Home, stop: Stop, forks: ForkServer | None
+    ) -> None:
+        """`forks` has the launchers ready; None: each is started as a program."""
+        self._settings, self._home, self._stop, self._forks = settings, home, stop, forks
         self._agent = Agent(settings.api_url, settings.agent_token)
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in slots:
@@ -58,6 +62,7 @@ class Slots:
                 settings=self._settings,
                 folder=folder,
                 stop=self._stop,
+                forks=self._forks,
             )
         except OSError as error:
             log.error("no attempt can be run: %s", error)  # noqa: TRY400 - a full disk needs no traceback

@@ -1,4 +1,4 @@
-"""The processes of one attempt: the launcher, its ranks, their data workers. Started, found and killed here.
+"""The processes of one attempt: the launcher, its ranks, their data workers. Found and killed here.
 
 torchrun gives each rank a session of its own, so a process group does not hold them together. Every descendant
 inherits an environment variable instead, by which it is found wherever it went.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import psutil
 
-MARK = "CPT_ATTEMPT"
-"""The environment variable."""
+from cpt_core.process import MARK
+from worker.launchers import Launcher
 
 _RESCAN_SECONDS = 0.02
 
@@ -55,40 +52,18 @@ def is_gone(mark: str, group: int | None = None) -> bool:
 
 
 class Tree:
-    """One attempt's launcher and everything below it.
+    """One attempt's launcher and everything below it."""
 
-    The launcher must ask for a signal at its parent's death. The kernel means the thread that starts it, which
-    therefore has to live until the tree is gone.
-    """
-
-    def __init__(
-        self, command: Sequence[str], *, mark: str, environment: Mapping[str, str], folder: Path, log: Path
-    ) -> None:
-        """Start the launcher in `folder`, its output appended to `log`.
-
-        Raises:
-            OSError: it cannot be started.
-        """
+    def __init__(self, launcher: Launcher, mark: str) -> None:
+        """`mark` is in the environment of the launcher and of all that it starts."""
+        self._launcher = launcher
         self._mark = mark
         self._code: int | None = None
-        with log.open("ab") as output:
-            self._launcher = subprocess.Popen(
-                command,
-                env={**environment, MARK: mark},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
 
     @property
     def launcher_ended(self) -> bool:
         """The launcher is not running any more. It is not reaped, so that its id stays its own."""
-        return (
-            self._code is not None
-            or os.waitid(os.P_PID, self._launcher.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        )
+        return self._code is not None or self._launcher.ended
 
     @property
     def gone(self) -> bool:
@@ -106,7 +81,7 @@ class Tree:
 
     def reap(self) -> int:
         """The launcher's exit code, or minus the signal that ended it. Only once the tree is gone."""
-        self._code = self._launcher.wait()
+        self._code = self._launcher.reap()
         return self._code
 
     def ranks(self) -> dict[int, int]:

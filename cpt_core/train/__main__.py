@@ -15,7 +15,12 @@ def main() -> int:
     """Train the run in the file that is the only argument. The exit code is 0 if it succeeded or was asked to stop."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m cpt_core.train RUN.json")
-    run = Run.model_validate_json(Path(sys.argv[1]).read_bytes())
+    return train(Path(sys.argv[1]))
+
+
+def train(run_file: Path) -> int:
+    """Train the run in the file as the rank that the environment names. Returns the exit code of the process."""
+    run = Run.model_validate_json(run_file.read_bytes())
     if LAUNCHER_PID in os.environ:
         die_with_parent(int(os.environ[LAUNCHER_PID]))
     elif "RANK" in os.environ:  # under torchrun itself

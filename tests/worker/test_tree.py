@@ -6,7 +6,9 @@ import uuid
 
 import pytest
 
-from worker.tree import MARK, Tree, is_gone, members
+from cpt_core.process import MARK
+from worker.launchers import Spawned
+from worker.tree import Tree, is_gone, members
 
 from .waiting import until
 
@@ -28,9 +30,8 @@ def start(tmp_path):
     trees = []
 
     def start(code, mark=MARKED):
-        tree = Tree(
-            [sys.executable, "-c", code], mark=mark, environment=os.environ, folder=tmp_path, log=tmp_path / "log"
-        )
+        command, environment = [sys.executable, "-c", code], os.environ | {MARK: mark}
+        tree = Tree(Spawned(command, environment=environment, folder=tmp_path, output=tmp_path / "log"), mark)
         trees.append(tree)
         return tree
 

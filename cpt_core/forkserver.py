@@ -1,0 +1,133 @@
+"""The fork server: it has imported torch and the trainer, and forks a launcher for each run, which forks the rank.
+
+Importing them takes seconds, a fork milliseconds, and what was imported is in memory once. Started by a worker as
+`python -m cpt_core.forkserver FD PARENT`, with one end of a socket pair of type SOCK_SEQPACKET: each message is a JSON
+object and has one answer.
+
+    {"launch": {run_file, nproc, run_id, log_dir, folder, environment}} and a file for the output -> {"pid": N}
+    {"reap": N} -> {"exit_code": N}, once the launcher has ended; until then it stays a zombie, so its id is its own
+
+All die with the server, and the server with the thread of the process that started it.
+
+`multiprocessing.forkserver` does not fit: it imports the main module again in each child, reaps children before anybody
+has looked for what they left behind, and its children do not show the mark of their run.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from cpt_core import launch
+from cpt_core.process import MARK, die_with_parent, show_mark
+
+LARGEST_MESSAGE = 2**17
+
+
+def main() -> int:
+    """Serve until the other end is closed."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(int(sys.argv[2]))
+    _prepare()
+    while True:
+        message, files, _, _ = socket.recv_fds(control, LARGEST_MESSAGE, 1)
+        if not message:
+            return 0
+        request = json.loads(message)
+        if "reap" in request:
+            _, status = os.waitpid(request["reap"], 0)
+            answer = {"exit_code": os.waitstatus_to_exitcode(status)}
+        else:
+            server = os.getpid()
+            answer = {"pid": _fork(lambda: _launch(request["launch"], server, control, files[0]))}  # noqa: B023
+        for file in files:
+            os.close(file)
+        control.send(json.dumps(answer).encode())
+
+
+def _prepare() -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see cpt_core.train.__main__; OpenMP reads it when torch loads
+    import cpt_core.train.__main__
+    import cpt_core.train.attempt  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # a collection in a child would copy every page it looks at
+
+
+def _fork(run: Callable[[], int]) -> int:
+    """The process id of a child that ends with what `run` returns."""
+    pid = os.fork()
+    return pid or _end_with(run)
+
+
+def _end_with(run: Callable[[], int]) -> NoReturn:
+    """Whatever happens, a child never goes on as its parent."""
+    code = 1
+    try:
+        code = run()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _launch(request: dict[str, Any], server: int, control: socket.socket, output: int) -> int:
+    """What the launcher does."""
+    os.setsid()
+    die_with_parent(server)
+    control.close()
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.chdir(request["folder"])
+    show_mark(request["environment"][MARK])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    _name("cpt-launcher")
+    return launch.launch(
+        Path(request["run_file"]),
+        nproc=request["nproc"],
+        run_id=request["run_id"],
+        log_dir=Path(request["log_dir"]),
+        start=_fork_rank,
+    )
+
+
+def _fork_rank(run_file: Path, stdout: BinaryIO, stderr: BinaryIO) -> int:
+    return _fork(lambda: _rank(run_file, stdout.fileno(), stderr.fileno()))
+
+
+def _rank(run_file: Path, stdout: int, stderr: int) -> int:
+    import signal
+
+    from cpt_core.train.__main__ import train
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's handlers are not the rank's
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    _name("cpt-rank")
+    return train(run_file)
+
+
+def _name(name: str) -> None:
+    """What tools such as `top` call this process."""
+    Path("/proc/self/comm").write_text(name, encoding="ascii")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
