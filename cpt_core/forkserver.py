@@ -16,6 +16,7 @@ has looked for what they left behind, and its children do not show the mark of t
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import socket
@@ -54,8 +55,8 @@ def main() -> int:
 
 def _prepare() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see cpt_core.train.__main__; OpenMP reads it when torch loads
-    import cpt_core.train.__main__
-    import cpt_core.train.attempt  # noqa: F401
+    importlib.import_module("cpt_core.train.attempt")
+    importlib.import_module("torch._dynamo")  # torch.optim and operations on the meta device load it when first used
 
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page it looks at

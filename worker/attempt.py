@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from cpt_core import launch
 from cpt_core.checkpoint import prune
-from cpt_core.events import Finished
+from cpt_core.events import AnyEvent, Finished, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.process import MARK
 from cpt_core.protocol import Assignment
@@ -99,7 +99,7 @@ class Attempt:
         self._recorder = Recorder(
             self._fifo,
             self._spool,
-            on_event=lambda event: self._watchdog.saw(event, time.monotonic()),
+            on_event=self._saw,
             on_checkpoint=self._retention.written,
         )
         self._agent = Agent(settings.api_url, SecretStr(assignment.token))
@@ -172,6 +172,11 @@ class Attempt:
         command = launch.command(self._run_file, nproc=devices, run_id=mark, log_dir=logs)
         launcher = forked or Spawned(command, environment=environment, folder=self._folder, output=output)
         self._tree = Tree(launcher, mark)
+
+    def _saw(self, event: AnyEvent) -> None:
+        self._watchdog.saw(event, time.monotonic())
+        if not isinstance(event, StepDone):  # steps come by the thousand, and can wait for each other
+            self._sender.hurry()
 
     def _supervise(self) -> None:
         """Until no process is left."""

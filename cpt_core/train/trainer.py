@@ -76,7 +76,8 @@ class Trainer:
         self.optimizer = make_optimizer(spec.optimizer, self.model)
         # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
         self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
-        self._settle_buckets()
+        if ranks.world_size > 2:
+            self._settle_buckets()
         self.best: Best | None = None
         self.range_test = None
         if isinstance(precision, AutoPrecision):

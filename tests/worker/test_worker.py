@@ -114,8 +114,9 @@ def test_a_cancelled_job_ends_cancelled_once_no_process_is_left(submit):
     assert processes(job) == []
 
 
-def test_a_job_that_is_cancelled_while_its_processes_start_never_trains(submit):
-    job = submit()
+def test_a_job_that_is_cancelled_while_its_processes_start_never_trains(start, peer):
+    job = peer.submit(spec())
+    start(peer, warm=False)  # forked processes train before anybody could cancel
     until(lambda: processes(job))
     job.command = "cancel"
     until(lambda: job.end, 20)
