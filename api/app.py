@@ -13,11 +13,13 @@ from pydantic import BaseModel
 
 from api import problems
 from api.agent.endpoints import router as agent_router
-from api.background import Reaper, Sweeper, Ticker
+from api.background import Deadlines, Reaper, Sweeper, Ticker
 from api.broker import Bells
 from api.db import Database
 from api.deps import Services, ServicesDep
+from api.fleet.endpoints import router as fleet_router
 from api.hub import Hub
+from api.jobs.actions import router as actions_router
 from api.jobs.endpoints import router as jobs_router
 from api.limits import BodyLimits
 from api.problems import ApiError, documented
@@ -51,9 +53,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
         interval = min(1.0, settings.lease_seconds / 10)
         reaper = Reaper(database, settings.lease_seconds, interval, services.changed)
         sweeper = Sweeper(database, services.bells)
+        deadlines = Deadlines(database, services.changed)
         tickers = [
             Ticker("reaper", interval, reaper.tick),
             Ticker("sweeper", settings.sweep_seconds, sweeper.tick),
+            Ticker("deadlines", settings.sweep_seconds, deadlines.tick),
         ]
         services.bells.start()
         services.hub.start()
@@ -69,6 +73,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = FastAPI(title="CPT Service", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     app.state.services = services
     app.include_router(jobs_router)
+    app.include_router(actions_router)
+    app.include_router(fleet_router)
     app.include_router(agent_router)
     problems.install(app)
     app.add_middleware(

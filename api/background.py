@@ -1,6 +1,7 @@
-"""What any API replica does beside answering: the reaper ends silent attempts, the sweeper rings for waiting jobs.
+"""What any API replica does beside answering: the reaper ends silent attempts, deadlines end waits that were too long,
+the sweeper rings for waiting jobs.
 
-Both may run in any number of replicas at once, without a leader: ending an attempt is a compare-and-set, and a doorbell
+All may run in any number of replicas at once, without a leader: ending something is a compare-and-set, and a doorbell
 too many is harmless.
 """
 
@@ -15,10 +16,10 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.agent import service
+from api.agent.repository import Pulse
 from api.broker import Bells
 from api.db import Database
-from api.jobs import repository
-from api.jobs.repository import Pulse
+from api.jobs import control, repository
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,24 @@ class Reaper:
             if service.expire(self._database, pulse):
                 logger.warning("%s attempt %d: silent for longer than the lease, ended", pulse.job_id, pulse.attempt)
                 self._on_change(pulse.job_id)
+
+
+class Deadlines:
+    """Ends jobs that have waited in the queue for longer than their specs allow.
+
+    By the clock of the API, which also noted when the wait began: replicas need clocks that agree to a second or so.
+    """
+
+    def __init__(self, database: Database, on_change: Callable[[str], None]) -> None:
+        self._database = database
+        self._on_change = on_change
+
+    def tick(self) -> None:
+        """Look once."""
+        for job_id in control.overdue(self._database):
+            if control.time_out(self._database, job_id):
+                logger.info("%s waited in the queue for too long, ended", job_id)
+                self._on_change(job_id)
 
 
 class Sweeper:

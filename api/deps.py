@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request, Security
+from sqlalchemy.orm import Session
 
+from api.agent.service import Limits
 from api.broker import Bells
 from api.db import Database
 from api.hub import Hub
@@ -23,6 +25,10 @@ class Services:
     database: Database
     bells: Bells
     hub: Hub
+
+    def limits_of(self, _session: Session, _project: str) -> Limits:
+        """What a project may have at the same time: for all the same."""
+        return Limits(running_jobs=self.settings.project_max_running)
 
     def changed(self, job_id: str) -> None:
         """A job's log has grown: wake whoever follows it, here and in other processes."""

@@ -41,6 +41,8 @@ class ApiSettings(BaseSettings):
     """Silence of a worker after which its attempt is ended and the job queued again."""
     sweep_seconds: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     """How often waiting jobs are rung for again, should a doorbell have been lost."""
+    project_max_running: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Jobs of one project that may run at the same time; null: as many as there are slots."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     """Largest request body from a client."""
     max_append_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024

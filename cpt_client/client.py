@@ -15,14 +15,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from cpt_client import streaming
 from cpt_client.errors import CptError, from_response, unreachable
-from cpt_client.models import Event, Job, Page, Resource, parse, validate
+from cpt_client.models import Event, Job, Page, Queue, Resource, Worker, parse, validate
 from cpt_client.retry import TRANSIENT, delays
 from cpt_core import __version__
 from cpt_core.spec import JobSpec
@@ -92,24 +92,88 @@ class Client:
         return parse(Job, self._request("GET", _path(job_id)).content)
 
     def list(
-        self, *, states: Sequence[str] = (), queue: str | None = None, limit: int | None = None, page_size: int = 100
+        self,
+        *,
+        states: Sequence[str] = (),
+        queue: str | None = None,
+        archived: bool = False,
+        limit: int | None = None,
+        page_size: int = 100,
     ) -> Iterator[Job]:
         """Jobs, newest first, fetched page by page as they are read.
 
         Args:
             states: only jobs in one of these states; empty: in any.
             queue: only jobs of this queue.
+            archived: the archived jobs, instead of the others.
             limit: how many at most; null: all.
             page_size: jobs per request.
         """
         if limit is not None:
             page_size = max(1, min(page_size, limit))
-        params = {"limit": page_size, "state": [*states], "queue": queue}
+        params = {"limit": page_size, "state": [*states], "queue": queue, "archived": archived or None}
         return itertools.islice(self._pages(Job, "/v1/jobs", params, "cursor"), limit)
 
     def cancel(self, job_id: str) -> Job:
         """Ask to cancel the job. An active one is `cancelled` only when its processes are gone: watch it for that."""
-        return parse(Job, self._request("POST", _path(job_id, "/cancel")).content)
+        return self._act(job_id, "cancel")
+
+    def pause(self, job_id: str) -> Job:
+        """Ask the job to save a checkpoint and free its devices. An active one is `paused` once it has."""
+        return self._act(job_id, "pause")
+
+    def resume(self, job_id: str) -> Job:
+        """Queue a paused job again, to go on from its last checkpoint."""
+        return self._act(job_id, "resume")
+
+    def retry(
+        self,
+        job_id: str,
+        *,
+        start: Literal["checkpoint", "start"] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Try a failed or cancelled job again, as a new job.
+
+        Args:
+            job_id: the job.
+            start: `checkpoint`: go on from its last checkpoint; `start`: from scratch; null: from the last checkpoint,
+                if there is one.
+            idempotency_key: repeating the call with it answers the same new job; chosen at random by default.
+        """
+        return self._make(job_id, "retry", {"from": start}, idempotency_key)
+
+    def clone(
+        self, job_id: str, overrides: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> Job:
+        """Submit the job's spec again as a new job.
+
+        Args:
+            job_id: the job.
+            overrides: JSON merge patch for the spec: mappings are merged, None takes a field away.
+            idempotency_key: repeating the call with it answers the same new job; chosen at random by default.
+        """
+        return self._make(job_id, "clone", {"overrides": dict(overrides or {})}, idempotency_key)
+
+    def archive(self, job_id: str) -> Job:
+        """Hide a job that has ended from lists."""
+        return self._act(job_id, "archive")
+
+    def unarchive(self, job_id: str) -> Job:
+        """Show a job in lists again."""
+        return self._act(job_id, "unarchive")
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its log and its checkpoints, for good."""
+        self._request("DELETE", _path(job_id))
+
+    def queues(self) -> Iterator[Queue]:
+        """The queues in which jobs are, or from which a worker takes jobs, by name."""
+        return self._pages(Queue, "/v1/queues", {}, "cursor")
+
+    def workers(self) -> Iterator[Worker]:
+        """The workers, by name."""
+        return self._pages(Worker, "/v1/workers", {}, "cursor")
 
     def events(self, job_id: str, *, after: int | None = None, page_size: int = 1000) -> Iterator[Event]:
         """What happened so far, in order, without the steps; `after` is an event's id."""
@@ -140,6 +204,13 @@ class Client:
         return streaming.stream(
             self._http, _path(job_id, "/stream"), after=after, patience=patience, on_disconnect=on_disconnect
         )
+
+    def _act(self, job_id: str, action: str) -> Job:
+        return parse(Job, self._request("POST", _path(job_id, f"/{action}")).content)
+
+    def _make(self, job_id: str, action: str, body: Mapping[str, Any], idempotency_key: str | None) -> Job:
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return parse(Job, self._request("POST", _path(job_id, f"/{action}"), json=body, headers=headers).content)
 
     def _pages(self, kind: type[Item], path: str, params: Mapping[str, Any], cursor: str) -> Iterator[Item]:
         query = {name: value for name, value in params.items() if value is not None}

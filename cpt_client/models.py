@@ -151,12 +151,24 @@ class Job(Resource):
     """Attempts started."""
     cancel_requested: bool = False
     """Whether somebody asked to cancel it."""
+    pause_requested: bool = False
+    """Whether a pause is under way."""
+    actions: list[str] = []
+    """What can be done with it now: `cancel`, `pause`, `resume`, `retry`, `clone`, `archive`, `unarchive`, `delete`."""
+    retry_of: str | None = None
+    """The job that this one tries again."""
+    clone_of: str | None = None
+    """The job whose spec this one's was made from."""
     created_at: AwareDatetime
     """When it was submitted."""
+    queued_at: AwareDatetime | None = None
+    """When its present wait in the queue began; null while it does not wait there."""
     started_at: AwareDatetime | None = None
     """When it first started."""
     finished_at: AwareDatetime | None = None
     """When it ended."""
+    archived_at: AwareDatetime | None = None
+    """Since when lists hide it; null: they show it."""
     spec: dict[str, Any]
     """The job spec, complete."""
     progress: Progress
@@ -178,6 +190,48 @@ class Job(Resource):
     def is_final(self) -> bool:
         """Whether nothing will change any more."""
         return self.state in FINAL
+
+
+class Queue(Resource):
+    """A queue, as far as this project is concerned."""
+
+    name: str
+    """Its name."""
+    queued: int
+    """Jobs that wait."""
+    running: int = 0
+    """Jobs that workers hold."""
+    paused: int = 0
+    """Jobs that are paused."""
+    oldest_queued_at: AwareDatetime | None = None
+    """When the longest wait of those that wait began."""
+    workers: int = 0
+    """Workers online that take jobs from it."""
+
+
+class Worker(Resource):
+    """A worker."""
+
+    name: str
+    """Its name."""
+    online: bool
+    """Whether it was heard of within the last half minute."""
+    seen_at: AwareDatetime
+    """When it was last heard of."""
+    device: str
+    """`cpu` or `cuda`."""
+    slots: int
+    """Jobs it runs at the same time."""
+    devices: int
+    """Devices of each slot."""
+    busy: int = 0
+    """Slots in use, by jobs of any project."""
+    queues: list[str] = []
+    """Queues it takes jobs from, the first preferred."""
+    labels: list[str] = []
+    """What jobs may require of it."""
+    jobs: list[str] = []
+    """Jobs of this project that it holds."""
 
 
 class Event(Resource):

@@ -61,8 +61,13 @@ def failure(log_dir: Path) -> str | None:
         cause = f"was ended by signal {signal.Signals(-code).name}"
     else:
         cause = f"ended with exit code {code}"
-    end = tail(log_dir / f"rank-{rank}.err.log")
+    end = tail(error_output(log_dir, rank))
     return f"Training process {rank} {cause}." + (f" The end of its output:\n{end}" if end else "")
+
+
+def error_output(log_dir: Path, rank: int) -> Path:
+    """The file that has what a rank wrote to stderr."""
+    return _output_files(log_dir, rank)[1]
 
 
 def tail(path: Path) -> str:

@@ -17,6 +17,19 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Action(StrEnum):
+    """What a client can do with a job."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RETRY = "retry"
+    CLONE = "clone"
+    ARCHIVE = "archive"
+    UNARCHIVE = "unarchive"
+    DELETE = "delete"
+
+
 ACTIVE = frozenset({State.STARTING, State.RUNNING})
 """A worker holds an attempt."""
 
@@ -24,7 +37,7 @@ FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 """Nothing changes any more."""
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.STARTING, State.CANCELLED}),
+    State.QUEUED: frozenset({State.STARTING, State.PAUSED, State.FAILED, State.CANCELLED}),
     State.STARTING: frozenset({State.RUNNING, State.QUEUED, State.PAUSED, State.FAILED, State.CANCELLED}),
     State.RUNNING: frozenset({State.QUEUED, State.PAUSED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.PAUSED: frozenset({State.QUEUED, State.CANCELLED}),
@@ -54,6 +67,8 @@ class Reason(StrEnum):
     """A training process died."""
     HUNG = "hung"
     """No progress for too long."""
+    TIMEOUT = "timeout"
+    """It waited or ran for longer than the spec's limits allow."""
     STORAGE = "storage"
     """Checkpoints cannot be written or read."""
     WORKER_LOST = "worker_lost"
@@ -64,7 +79,7 @@ class Reason(StrEnum):
     """A defect of this software."""
 
 
-FATAL = frozenset({Reason.SPEC_ERROR, Reason.DATA_ERROR, Reason.DIVERGED})
+FATAL = frozenset({Reason.SPEC_ERROR, Reason.DATA_ERROR, Reason.DIVERGED, Reason.TIMEOUT})
 """Failures that another attempt would only repeat."""
 
 NO_STRIKE = frozenset({Reason.PREEMPTED, Reason.USER})

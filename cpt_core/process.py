@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -13,6 +14,17 @@ MARK = "CPT_ATTEMPT"
 
 _PR_SET_PDEATHSIG = 1
 _ROOM = "-" * 256
+
+STACKS_SIGNAL = signal.SIGUSR1
+"""What a rank answers with the stacks of its threads, on its error output."""
+
+
+def show_stacks_on_signal() -> None:
+    """From now on STACKS_SIGNAL makes this process write the Python stacks of all its threads to stderr.
+
+    It does so even while it hangs within a C function, and goes on afterwards.
+    """
+    faulthandler.register(STACKS_SIGNAL, all_threads=True)
 
 
 def die_with_parent(parent: int) -> None:

@@ -11,13 +11,19 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cpt_core.events import AnyEvent, Checkpoint
-from cpt_core.spec import JobSpec, Name
+from cpt_core.spec import JobSpec, Labels, Name
 
 DOORBELL = "cpt.doorbell"
 """The only task: "there may be work in this queue". It has no arguments and may be lost, late or repeated."""
 
 MAX_RECORDS = 1000
 """Records in one append."""
+
+MAX_DELETIONS = 100
+"""Jobs whose files a worker is asked to delete at a time."""
+
+HEARTBEAT_SECONDS = 10.0
+"""How often a worker tells the API that it is there. (An attempt's own heartbeat is its append.)"""
 
 
 def celery_queue(queue: str) -> str:
@@ -44,6 +50,8 @@ class ClaimRequest(Message):
     """Kind of the slot's devices."""
     devices: Annotated[int, Field(ge=1, le=64)]
     """Devices of the slot; on a CPU the number of processes it accepts."""
+    labels: Labels = ()
+    """Labels of the worker; it gets jobs that require none but these."""
 
 
 class Assignment(Message):
@@ -61,6 +69,8 @@ class Assignment(Message):
     """Last registered checkpoint, to continue from."""
     lease_seconds: float
     """Silence after which the API ends the attempt. The worker stops on its own well before."""
+    running_seconds: float = 0.0
+    """How long earlier attempts have trained; they count towards the spec's `limits.max_runtime`."""
 
 
 class AppendRequest(Message):
@@ -79,3 +89,33 @@ class AppendReply(Message):
     """Number of the last record that is durably stored; everything up to it may be forgotten."""
     command: Literal["continue", "cancel", "pause"]
     """What the attempt shall do."""
+
+
+class WorkerReport(Message):
+    """A worker tells that it is there, and what has become of the files that it was asked to delete."""
+
+    worker: Annotated[str, Field(min_length=1, max_length=200)]
+    """Name of the worker."""
+    version: Annotated[str, Field(max_length=50)]
+    """Version of its software."""
+    queues: Annotated[list[Name], Field(min_length=1, max_length=100)]
+    """Queues it takes jobs from, the first preferred."""
+    labels: Labels = ()
+    """Its labels."""
+    device: Literal["cpu", "cuda"]
+    """Kind of its devices."""
+    slots: Annotated[int, Field(ge=1, le=64)]
+    """Jobs it runs at the same time."""
+    devices: Annotated[int, Field(ge=1, le=64)]
+    """Devices of each slot."""
+    leaving: bool = False
+    """It takes no more jobs and will be gone soon."""
+    deleted: Annotated[list[str], Field(max_length=MAX_DELETIONS)] = []
+    """Jobs whose files are deleted, of those that the last answer named."""
+
+
+class WorkerOrders(Message):
+    """What the API answers a worker's report with."""
+
+    delete: list[str]
+    """Deleted jobs whose files are to be deleted from the storage. Several workers may be asked for the same."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-import api.jobs.models  # noqa: F401  (its tables belong to the metadata that revisions are compared with)
+import api.fleet.models
+import api.jobs.models  # noqa: F401  (their tables belong to the metadata that revisions are compared with)
 from api.db import Base, make_engine
 
 engine = make_engine(context.config.attributes["database_url"])

@@ -9,6 +9,7 @@ attempt   one attempt, from the assignment to its last record, by means of
     causes      why and how to stop             ending           the last record
     watchdog    whether there is progress       retention        which checkpoints go
 agent     the protocol over HTTP
+presence  says that the worker is there, and deletes what the API names
 home      folders, and what dead workers leave in them
 """
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from cpt_core.protocol import AppendReply, Assignment, ClaimRequest
+from cpt_core.protocol import AppendReply, Assignment, ClaimRequest, WorkerOrders, WorkerReport
 
 _CLAIM_TIMEOUT = 10.0
 _CONNECT_TIMEOUT = 5.0
@@ -94,6 +94,16 @@ class Agent:
         except httpx.HTTPError as error:
             return NoContact(_sentence(error))
         return claim_answer(response.status_code, response.content)
+
+    def report(self, report: WorkerReport, *, timeout: float) -> WorkerOrders | NoContact:
+        """Tell that this worker is there, or goes."""
+        try:
+            response = self._post("/v1/agent/workers", report.model_dump_json(), self._token, timeout)
+            if response.status_code == 200:
+                return WorkerOrders.model_validate_json(response.content)
+        except (httpx.HTTPError, ValidationError) as error:
+            return NoContact(_sentence(error))
+        return NoContact(_told(response.status_code, _problem(response.content)))
 
     def append(
         self, assignment: Assignment, first_seq: int, lines: tuple[bytes, ...], *, timeout: float

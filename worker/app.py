@@ -25,6 +25,7 @@ from cpt_core.protocol import DOORBELL, celery_queue
 from worker.devices import slots
 from worker.home import Home
 from worker.launchers import ForkServer
+from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.slots import Slots
 from worker.stop import Stop
@@ -82,17 +83,17 @@ def main() -> int:
     # Made in the main thread, with which it dies.
     forks = ForkServer() if settings.warm and sys.platform == "linux" else None
     try:
-        return _serve(settings, Slots(settings, own, home, stop, forks), stop)
+        return _serve(settings, Slots(settings, own, home, stop, forks), Presence(settings, own, stop), stop)
     finally:
         if forks:
             forks.close()
         home.close()
 
 
-def _serve(settings: WorkerSettings, work: Slots, stop: Stop) -> int:
+def _serve(settings: WorkerSettings, work: Slots, presence: Presence, stop: Stop) -> int:
     app = celery_app(settings)
     app.task(name=DOORBELL)(work.work)
-    app.steps["worker"].add(_working(work, settings.slots, stop))
+    app.steps["worker"].add(_working(work, settings.slots, presence, stop))
 
     worker = app.Worker(
         hostname=f"{settings.name}@cpt",
@@ -107,7 +108,7 @@ def _serve(settings: WorkerSettings, work: Slots, stop: Stop) -> int:
     return int(worker.exitcode or 0)
 
 
-def _working(work: Slots, count: int, stop: Stop) -> type:
+def _working(work: Slots, count: int, presence: Presence, stop: Stop) -> type:
     """What Celery's worker shall do beside listening."""
 
     class Working(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -117,6 +118,7 @@ def _working(work: Slots, count: int, stop: Stop) -> type:
             # In place of Celery's handlers, whose second stage waits for the tasks that it should end.
             for number in _SIGNALS:
                 signal.signal(number, self.on_signal)
+            presence.start()
             # A first look without a doorbell: work may wait since before there was anyone to ring for.
             self.threads = [Thread(target=work.work, name=f"first-look-{number}") for number in range(count)]
             for thread in self.threads:
@@ -134,6 +136,7 @@ def _working(work: Slots, count: int, stop: Stop) -> type:
         def stop(self, _worker: Any) -> None:
             for thread in self.threads:
                 thread.join()
+            presence.join()
 
     return Working
 

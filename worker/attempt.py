@@ -7,6 +7,7 @@ second thread (`sender`) brings the records to the API. The attempt ends only wh
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import SecretStr
 
 from cpt_core import launch
 from cpt_core.checkpoint import prune
-from cpt_core.events import AnyEvent, Finished, StepDone
+from cpt_core.events import AnyEvent, Finished, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.process import MARK
 from cpt_core.protocol import Assignment
@@ -45,12 +46,17 @@ _LAST_WORDS_SECONDS = 1.0
 
 def checkpoint_folder(job_id: str, attempt: int) -> str:
     """Folder of an attempt's checkpoints below the storage root."""
-    return f"checkpoints/{job_id}/{attempt}"
+    return f"{job_folder(job_id)}/{attempt}"
+
+
+def job_folder(job_id: str) -> str:
+    """Folder below the storage root of everything that a job keeps."""
+    return f"checkpoints/{job_id}"
 
 
 def best_folder(job_id: str) -> str:
     """Folder below the storage root of the checkpoint of a job's best evaluation."""
-    return f"checkpoints/{job_id}/best"
+    return f"{job_folder(job_id)}/best"
 
 
 class Attempt:
@@ -95,7 +101,11 @@ class Attempt:
             floor=settings.progress_seconds,
             steps=settings.progress_steps,
             startup=settings.startup_seconds,
+            no_progress=assignment.spec.limits.no_progress,
         )
+        self._deadline: float | None = None
+        if self._time_left <= 0:
+            self._deadline = claimed_at
         self._recorder = Recorder(
             self._fifo,
             self._spool,
@@ -140,6 +150,20 @@ class Attempt:
         finally:
             self._close()
 
+    @property
+    def _time_left(self) -> float:
+        """Seconds of training that the spec allowed when the attempt began."""
+        longest = self._assignment.spec.limits.max_runtime
+        return math.inf if longest is None else longest - self._assignment.running_seconds
+
+    def _saw(self, event: AnyEvent) -> None:
+        now = time.monotonic()
+        self._watchdog.saw(event, now)
+        if isinstance(event, Started):
+            self._deadline = now + self._time_left
+        if not isinstance(event, StepDone):  # steps come by the thousand, and can wait for each other
+            self._sender.hurry()
+
     def _run_description(self) -> Run:
         assignment = self._assignment
         return Run(
@@ -173,11 +197,6 @@ class Attempt:
         launcher = forked or Spawned(command, environment=environment, folder=self._folder, output=output)
         self._tree = Tree(launcher, mark)
 
-    def _saw(self, event: AnyEvent) -> None:
-        self._watchdog.saw(event, time.monotonic())
-        if not isinstance(event, StepDone):  # steps come by the thousand, and can wait for each other
-            self._sender.hurry()
-
     def _supervise(self) -> None:
         """Until no process is left."""
         while self._tree is not None and not self._tree.gone:
@@ -207,6 +226,8 @@ class Attempt:
             causes.add(Cause.BLIND)
         if self._watchdog.is_hung(now, reading=self._tree is not None and self._recorder.reading):
             causes.add(Cause.HUNG)
+        if self._deadline is not None and now > self._deadline:
+            causes.add(Cause.TIMEOUT)
         for cause in sorted(causes - self._causes, key=lambda cause: cause.name):
             log.info("%s: to be stopped: %s", self._name, cause.name.lower().replace("_", " "))
         self._causes |= causes
@@ -224,7 +245,7 @@ class Attempt:
             self._told = now
         elif due == "kill":
             if Cause.HUNG in self._causes and not self._killed:
-                for record in stacks(tree.ranks()):
+                for record in stacks(tree.ranks(), self._folder / "logs"):
                     self._recorder.put(record)
             tree.kill()
             self._killed = True
@@ -245,6 +266,7 @@ class Attempt:
                 failure=None if self._killed else launch.failure(self._folder / "logs"),
                 refusal=self._sender.refused or "",
                 hung_seconds=self._watchdog.limit,
+                max_runtime=self._assignment.spec.limits.max_runtime or 0.0,
                 blind_seconds=self._timing.blind,
             )
         )

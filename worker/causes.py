@@ -22,6 +22,8 @@ class Cause(Enum):
     """The API has been silent for too long."""
     HUNG = auto()
     """Training makes no progress."""
+    TIMEOUT = auto()
+    """Training has run for as long as its spec allows."""
     REFUSED = auto()
     """The API refuses a record."""
     LOST = auto()

@@ -34,6 +34,8 @@ class Facts:
     """The API's words on a refused record."""
     hung_seconds: float = 0.0
     """The limit that was passed without progress."""
+    max_runtime: float = 0.0
+    """The training time, in seconds, that the spec allows."""
     blind_seconds: float = 0.0
     """The limit that was passed without an answer."""
 
@@ -68,9 +70,15 @@ def _stopped(facts: Facts) -> Finished:
     if Cause.HUNG in causes:
         message = (
             f"Training made no progress for {facts.hung_seconds:.0f} seconds and was stopped. "
-            "What its processes were doing is in the job's log, if py-spy is installed on the worker."
+            "What each of its processes was doing is in the job's log."
         )
         return Finished(outcome="failed", reason=Reason.HUNG, message=message)
+    if Cause.TIMEOUT in causes:
+        message = (
+            f"Training took longer than limits.max_runtime ({facts.max_runtime:g} s), all attempts together. "
+            "A retry goes on from the last checkpoint with as much time again; a clone can allow more."
+        )
+        return Finished(outcome="failed", reason=Reason.TIMEOUT, message=message)
     if Cause.PAUSE in causes:
         return Finished(outcome="paused", reason=Reason.USER, message="Paused on request.")
     if Cause.BLIND in causes:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cpt_core.carbon import WORLD_AVERAGE, GridFactor
-from cpt_core.spec import Name
+from cpt_core.spec import Labels, Name
 
 _SECRETS = Path("/run/secrets")
 
@@ -50,6 +50,8 @@ class WorkerSettings(BaseSettings):
 
     queues: Annotated[list[Name], Field(min_length=1, max_length=100), NoDecode] = ["default"]
     """Queues to take jobs from, the first preferred; separated by commas."""
+    labels: Annotated[Labels, NoDecode] = ()
+    """What jobs may require of this worker, such as `a100,eu`; separated by commas."""
     slots: Annotated[int, Field(ge=1, le=64)] = 1
     """Jobs that run at the same time."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -85,7 +87,7 @@ class WorkerSettings(BaseSettings):
     startup_seconds: Seconds = 1800.0
     """The same before training begins, while processes start and data is read or fetched."""
 
-    @field_validator("queues", mode="before")
+    @field_validator("queues", "labels", mode="before")
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -107,6 +107,7 @@ class Slots:
             queue=queue_name,
             device=slot.device,
             devices=slot.devices,
+            labels=self._settings.labels,
         )
         failures = 0
         while not self._stop:

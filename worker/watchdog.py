@@ -18,8 +18,11 @@ class Watchdog:
     64 steps' times. Time in which the worker itself did not run or did not read does not count.
     """
 
-    def __init__(self, now: float, *, floor: float, steps: float, startup: float) -> None:
-        self._floor, self._steps, self._startup = floor, steps, startup
+    def __init__(
+        self, now: float, *, floor: float, steps: float, startup: float, no_progress: float | None = None
+    ) -> None:
+        """`no_progress`: the limit once training has begun, in place of `floor` and `steps`."""
+        self._floor, self._steps, self._startup, self._no_progress = floor, steps, startup, no_progress
         self._progress = self._looked = now
         self._started = False
         self._last: StepDone | None = None
@@ -41,6 +44,8 @@ class Watchdog:
         """Seconds without progress that are too many."""
         if not self._started:
             return self._startup
+        if self._no_progress is not None:
+            return self._no_progress
         pace = statistics.median(self._times) if self._times else 0.0
         return max(self._floor, self._steps * pace)
 

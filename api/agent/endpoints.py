@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Response
 
 from api.agent import service
 from api.deps import AgentDep, BearerDep, ServicesDep
+from api.fleet import service as fleet
 from api.jobs.schemas import JobId
 from api.problems import documented
-from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest
+from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, WorkerOrders, WorkerReport
 
 router = APIRouter(prefix="/v1/agent", tags=["agent"])
 
@@ -23,11 +24,17 @@ router = APIRouter(prefix="/v1/agent", tags=["agent"])
 )
 def claim(request: ClaimRequest, services: ServicesDep) -> Assignment | Response:
     """Take the next job that fits a free slot."""
-    assignment = service.claim(services.database, request, services.settings.lease_seconds)
+    assignment = service.claim(services.database, request, services.settings.lease_seconds, services.limits_of)
     if assignment is None:
         return Response(status_code=204)
     services.changed(assignment.job_id)
     return assignment
+
+
+@router.post("/workers", dependencies=[AgentDep], responses=documented(401, 413, 422))
+def report(said: WorkerReport, services: ServicesDep) -> WorkerOrders:
+    """Tell that a worker is there, every 10 seconds, or that it goes. The answer says which files to delete."""
+    return fleet.report(services.database, said)
 
 
 @router.post("/jobs/{job_id}/attempts/{attempt}/records", responses=documented(401, 404, 409, 413, 422))

@@ -8,37 +8,54 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
+from sqlalchemy.orm import Session
+
+from api.agent import repository as claims
+from api.agent.repository import Pulse
 from api.db import Database
 from api.jobs import ledger as protocol
 from api.jobs import repository
 from api.jobs.ledger import Ledger, Refused
 from api.jobs.models import Attempt, Job
-from api.jobs.repository import Pulse
 from api.problems import ApiError, not_found
 from cpt_core.events import Checkpoint, now
 from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest
 from cpt_core.spec import JobSpec
 
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a project may have at the same time; null: as much as there is."""
+
+    running_jobs: int | None = None
+    """Jobs that workers hold."""
+
+
+LimitsOf = Callable[[Session, str], Limits]
+"""The limits of a project, asked for within the transaction that decides on a claim."""
+
 _REFUSAL_STATUS = {"stale_attempt": 409, "sequence_gap": 409, "invalid_record": 422}
 
 
-def claim(database: Database, request: ClaimRequest, lease_seconds: float) -> Assignment | None:
+def claim(database: Database, request: ClaimRequest, lease_seconds: float, limits_of: LimitsOf) -> Assignment | None:
     """The next job for a free slot, as a new attempt; None if nothing fits.
 
     A repeated claim gets its attempt again, with a new token, as long as nothing has been heard of it.
     """
     token = secrets.token_urlsafe(32)
     with database.write() as session:
-        repeated = repository.by_claim(session, request.claim_id)
+        repeated = claims.by_claim(session, request.claim_id)
         if repeated:
             job, attempt = repeated
             if protocol.is_stale(repository.ledger(job, attempt), attempt.attempt) or attempt.beat:
                 return None
             attempt.token_hash = _digest(token)
-            return _assignment(job, token, lease_seconds)
-        found = repository.next_queued(session, queue=request.queue, device=request.device, devices=request.devices)
+            return _assignment(session, job, token, lease_seconds)
+        found = _choose(session, request, limits_of)
         if found is None:
             return None
         before = repository.ledger(found, None)
@@ -56,7 +73,25 @@ def claim(database: Database, request: ClaimRequest, lease_seconds: float) -> As
         session.add(attempt)
         session.flush()
         repository.log(session, found, protocol.changes(before, after))
-        return _assignment(found, token, lease_seconds)
+        return _assignment(session, found, token, lease_seconds)
+
+
+def _choose(session: Session, request: ClaimRequest, limits_of: LimitsOf) -> Job | None:
+    """The job to take, locked; no other claim is decided on from here to the end of the transaction."""
+    if not claims.has_work(session, request.queue):
+        return None  # most claims find nothing, and need not wait for each other
+    claims.one_claim_at_a_time(session)
+    taken, full = set[int](), set[str]()
+    while (following := claims.next_queued(session, request, but=taken, but_projects=full)) is not None:
+        pk, project = following
+        limit = limits_of(session, project).running_jobs
+        if limit is not None and claims.running(session, project) >= limit:
+            full.add(project)
+        elif (job := claims.lock_queued(session, pk)) is not None:
+            return job
+        else:
+            taken.add(pk)
+    return None
 
 
 def append(
@@ -82,13 +117,13 @@ def append(
         if answer.entries:
             repository.store(job, attempt, answer.ledger)
             repository.log(session, job, answer.entries)
-        return AppendReply(acked=attempt.acked, command=_command(answer.ledger)), bool(answer.entries)
+        return AppendReply(acked=attempt.acked, command=command(answer.ledger)), bool(answer.entries)
 
 
 def pulses(database: Database) -> list[Pulse]:
     """All live attempts."""
     with database.read() as session:
-        return repository.pulses(session)
+        return claims.pulses(session)
 
 
 def expire(database: Database, pulse: Pulse) -> bool:
@@ -107,7 +142,7 @@ def expire(database: Database, pulse: Pulse) -> bool:
         return True
 
 
-def _assignment(job: Job, token: str, lease_seconds: float) -> Assignment:
+def _assignment(session: Session, job: Job, token: str, lease_seconds: float) -> Assignment:
     return Assignment(
         job_id=job.id,
         attempt=job.attempt,
@@ -115,10 +150,12 @@ def _assignment(job: Job, token: str, lease_seconds: float) -> Assignment:
         spec=JobSpec.model_validate_json(job.spec),
         resume=Checkpoint.model_validate_json(job.last_checkpoint) if job.last_checkpoint else None,
         lease_seconds=lease_seconds,
+        running_seconds=claims.running_seconds(session, job),
     )
 
 
-def _command(ledger: Ledger) -> Literal["continue", "cancel", "pause"]:
+def command(ledger: Ledger) -> Literal["continue", "cancel", "pause"]:
+    """What the holder of the attempt shall do."""
     return "cancel" if ledger.cancel else "pause" if ledger.pause else "continue"
 
 

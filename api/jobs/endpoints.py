@@ -9,8 +9,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api.deps import Reader, ServicesDep, Submitter
+from api.deps import Reader, Services, ServicesDep, Submitter
 from api.jobs import service, views
+from api.jobs.models import Job
 from api.jobs.schemas import JobId, JobView, LogEntry, MetricView, Page, Validation
 from api.problems import FieldProblem, documented, invalid
 from cpt_core.lifecycle import State
@@ -22,6 +23,10 @@ STREAM_PAGE = 500
 MAX_POSITION = 2**53
 
 AfterParam = Annotated[int, Query(ge=0, le=MAX_POSITION, description="Entries after this position; 0: from the start.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=255, description="Any string; repeating a request with it creates one job."),
+]
 LimitParam = Annotated[int, Query(ge=1, le=5000, description="Entries at most.")]
 
 
@@ -31,14 +36,16 @@ def create_job(
     services: ServicesDep,
     caller: Submitter,
     response: Response,
-    idempotency_key: Annotated[
-        str | None,
-        Header(min_length=1, max_length=255, description="Any string; repeating a request with it creates one job."),
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> JobView:
     """Submit a job. Once this answers 201 the job is stored: it will run, or the job will say why not."""
     service.check(spec, services.settings.data_root)
     job, created = service.create(services.database, caller.project, spec, idempotency_key)
+    return created_job(services, response, job, created)
+
+
+def created_job(services: Services, response: Response, job: Job, created: bool) -> JobView:
+    """The answer to a request that creates a job, or did before."""
     if created:
         services.bells.ring(job.queue)
     else:
@@ -62,9 +69,18 @@ def list_jobs(
     cursor: Annotated[JobId | None, Query(description="`next_cursor` of the page before.")] = None,
     state: Annotated[list[State] | None, Query(description="Only jobs in these states.")] = None,
     queue: Annotated[str | None, Query(max_length=63, description="Only jobs of this queue.")] = None,
+    archived: Annotated[bool, Query(description="The archived jobs, instead of the others.")] = False,
 ) -> Page[JobView]:
     """Jobs, newest first."""
-    found = service.page(services.database, caller.project, cursor=cursor, states=state or [], queue=queue, limit=limit)
+    found = service.page(
+        services.database,
+        caller.project,
+        cursor=cursor,
+        states=state or [],
+        queue=queue,
+        archived=archived,
+        limit=limit,
+    )
     return Page(
         data=[views.job_view(job) for job in found[:limit]],
         has_more=len(found) > limit,
@@ -76,14 +92,6 @@ def list_jobs(
 def get_job(job_id: JobId, services: ServicesDep, caller: Reader) -> JobView:
     """One job: state, progress, latest bits, loss, cost and energy."""
     return views.job_view(service.get(services.database, caller.project, job_id))
-
-
-@router.post("/jobs/{job_id}/cancel", responses=documented(404, 409, 422))
-def cancel_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> JobView:
-    """End a job: a waiting one at once, a running one within seconds, see `cancel_requested`. Idempotent."""
-    job = service.cancel(services.database, caller.project, job_id)
-    services.changed(job.id)
-    return views.job_view(job)
 
 
 @router.get("/jobs/{job_id}/events", responses=documented(404, 422))

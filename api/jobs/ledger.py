@@ -13,7 +13,7 @@ from typing import Literal
 
 from api.jobs.schemas import StateChanged
 from cpt_core.events import AnyEvent, Checkpoint, Finished, Started, StepDone
-from cpt_core.lifecycle import ACTIVE, FATAL, FINAL, MAX_STRIKES, NO_STRIKE, TRANSITIONS, Reason, State
+from cpt_core.lifecycle import ACTIVE, FATAL, FINAL, MAX_STRIKES, NO_STRIKE, TRANSITIONS, Action, Reason, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Ledger:
     cancel: bool = False
     """Somebody asked for the end while a worker held the job."""
     pause: bool = False
+    """Somebody asked for a pause while a worker held the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,8 @@ def finish(ledger: Ledger, end: Finished) -> Ledger:
             return move(ledger, State.SUCCEEDED, reason, end.message)
         case "cancelled":
             return move(ledger, State.CANCELLED, reason, end.message)
-        case "paused":
-            return _released(replace(ledger, pause=True), reason, end.message)
+        case "paused" if not ledger.pause:
+            return _released(ledger, reason, "resumed on request while it was being paused")
         case _:
             return _released(ledger, reason, end.message)
 
@@ -181,4 +182,83 @@ def cancel(ledger: Ledger) -> Ledger:
         raise IllegalTransitionError(f"the job has already {ledger.state}; there is nothing to cancel")
     if ledger.state in ACTIVE:
         return replace(ledger, cancel=True)
-    return move(ledger, State.CANCELLED, Reason.USER, "cancelled on request before a worker had it")
+    return move(ledger, State.CANCELLED, Reason.USER, "cancelled on request while no worker had it")
+
+
+def pause(ledger: Ledger) -> Ledger:
+    """Somebody wants the job to rest. While a worker holds it this is a wish: it saves a checkpoint and lets go.
+
+    Raises:
+        IllegalTransitionError: the job has ended, or is being cancelled.
+    """
+    if ledger.state in FINAL:
+        raise IllegalTransitionError(f"{_has_ended(ledger)}; there is nothing to pause")
+    if ledger.cancel:
+        raise IllegalTransitionError("the job is being cancelled; it cannot be paused any more")
+    if ledger.state is State.PAUSED:
+        return ledger
+    if ledger.state in ACTIVE:
+        return replace(ledger, pause=True)
+    return move(ledger, State.PAUSED, Reason.USER, "paused on request before a worker had it")
+
+
+def resume(ledger: Ledger) -> Ledger:
+    """Somebody wants the job to go on. One that is not paused does so anyway; a pause under way is taken back.
+
+    The worker may have been told of the pause already. Then its attempt ends, and the job is queued instead of paused.
+
+    Raises:
+        IllegalTransitionError: the job has ended.
+    """
+    if ledger.state in FINAL:
+        raise IllegalTransitionError(f"{_has_ended(ledger)}; retry it, if it failed, or clone it")
+    if ledger.state is State.PAUSED:
+        return move(ledger, State.QUEUED, Reason.USER, "resumed on request")
+    return replace(ledger, pause=False)
+
+
+def time_out(ledger: Ledger, message: str) -> Ledger:
+    """The job has waited in the queue for longer than its spec allows.
+
+    Raises:
+        IllegalTransitionError: it does not wait there any more.
+    """
+    if ledger.state is not State.QUEUED:
+        raise IllegalTransitionError(f"the job is {ledger.state} and does not wait")
+    return move(ledger, State.FAILED, Reason.TIMEOUT, message)
+
+
+def check_final(ledger: Ledger, purpose: str) -> None:
+    """Let only a job pass that has ended.
+
+    Raises:
+        IllegalTransitionError: it has not; `purpose` says what it was to be done for.
+    """
+    if ledger.state not in FINAL:
+        raise IllegalTransitionError(f"the job is {ledger.state}; cancel it, or wait for its end, {purpose}")
+
+
+def check_retry(ledger: Ledger) -> None:
+    """Let only a job pass that another one may try again.
+
+    Raises:
+        IllegalTransitionError: it has not ended yet, or has succeeded.
+    """
+    if ledger.state is State.SUCCEEDED:
+        raise IllegalTransitionError("the job has succeeded; clone it to train its spec again")
+    check_final(ledger, "before it is retried")
+
+
+def actions(ledger: Ledger, *, archived: bool) -> list[Action]:
+    """What a client can do with the job now, and would change something by it."""
+    if ledger.state in FINAL:
+        retry = [] if ledger.state is State.SUCCEEDED else [Action.RETRY]
+        return [*retry, Action.CLONE, Action.UNARCHIVE if archived else Action.ARCHIVE, Action.DELETE]
+    if ledger.cancel:
+        return [Action.CLONE]
+    rests = ledger.state is State.PAUSED or ledger.pause
+    return [Action.RESUME if rests else Action.PAUSE, Action.CANCEL, Action.CLONE]
+
+
+def _has_ended(ledger: Ledger) -> str:
+    return f"the job has {'been cancelled' if ledger.state is State.CANCELLED else f'already {ledger.state}'}"

@@ -1,4 +1,4 @@
-"""Tables of the jobs aggregate: jobs, their attempts, and the log of events and metrics.
+"""Tables of the jobs aggregate: jobs and their labels, their attempts, and the log of events and metrics.
 
 `metrics` holds the step events, in columns; `events` all others, as the JSON they came in. Both share one numbering
 per job, `position`: the cursor of clients, assigned under the job's row lock, so it grows in the order of commits.
@@ -27,6 +27,8 @@ class Job(Base):
         CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in State)})", name="ck_jobs_state"),
         Index("ix_jobs_claim", "state", "queue", "priority", "pk"),
         Index("ix_jobs_list", "project", "pk"),
+        Index("ix_jobs_queue_deadline", "queue_deadline"),
+        Index("ix_jobs_checkpoint_of", "checkpoint_of"),
     )
 
     pk: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -41,6 +43,13 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(Integer)
     device: Mapped[str] = mapped_column(Text)
     devices: Mapped[int] = mapped_column(Integer)
+    queue_timeout: Mapped[float | None]
+    """Seconds of one wait in the queue; null: without end."""
+
+    retry_of: Mapped[str | None] = mapped_column(Text)
+    """The job that this one tries again; it may be deleted by now."""
+    clone_of: Mapped[str | None] = mapped_column(Text)
+    """The job whose spec this one's was made from; it may be deleted by now."""
 
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
@@ -53,9 +62,15 @@ class Job(Base):
     """Position of the last row of the log."""
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    queued_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When its present wait in the queue began; null while it does not wait there."""
+    queue_deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When that wait will have been too long; null: never."""
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """First time that it ran."""
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    archived_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Since when lists hide it; null: they show it."""
 
     # The newest of each kind of record, as JSON, so that a job is shown without touching its log.
     last_started: Mapped[str | None] = mapped_column(Text)
@@ -63,6 +78,30 @@ class Job(Base):
     last_evaluation: Mapped[str | None] = mapped_column(Text)
     last_checkpoint: Mapped[str | None] = mapped_column(Text)
     result: Mapped[str | None] = mapped_column(Text)
+    checkpoint_of: Mapped[str | None] = mapped_column(Text)
+    """The job among whose files `last_checkpoint` lies, until this one has registered its own; null: this one. Those
+    files stay as long as somebody starts from them."""
+
+
+class JobLabel(Base):
+    """A label that a job requires of its worker."""
+
+    __tablename__ = "job_labels"
+
+    job: Mapped[int] = mapped_column(ForeignKey("jobs.pk", ondelete="CASCADE"), primary_key=True)
+    label: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class DeletedJob(Base):
+    """What is left of a deleted job: that it was, and whether its files are gone too."""
+
+    __tablename__ = "deleted_jobs"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    project: Mapped[str] = mapped_column(Text)
+    deleted_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    files_deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When a worker said that the files are gone."""
 
 
 class Attempt(Base):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.jobs.ledger import Ledger
-from api.jobs.models import Attempt, Event, Job, Metric
-from api.jobs.schemas import CancelRequested, StateChanged
+from api.jobs.models import Attempt, DeletedJob, Event, Job, Metric
+from api.jobs.schemas import CancelRequested, PauseRequested, ResumeRequested, StateChanged
 from cpt_core.events import AnyEvent, Checkpoint, Evaluation, Finished, Started, StepDone, now
 from cpt_core.lifecycle import ACTIVE, FINAL, Reason, State
 
-LogRecord = AnyEvent | StateChanged | CancelRequested
+LogRecord = AnyEvent | StateChanged | CancelRequested | PauseRequested | ResumeRequested
 
 METRIC_FIELDS = tuple(name for name in StepDone.model_fields if name != "type")
 
@@ -32,10 +33,18 @@ def by_idempotency_key(session: Session, project: str, key: str) -> Job | None:
 
 
 def page(
-    session: Session, project: str, *, before: str | None, states: Sequence[State], queue: str | None, limit: int
+    session: Session,
+    project: str,
+    *,
+    before: str | None,
+    states: Sequence[State],
+    queue: str | None,
+    archived: bool,
+    limit: int,
 ) -> list[Job]:
-    """Up to `limit` jobs, newest first, older than the job `before`."""
+    """Up to `limit` jobs, newest first, older than the job `before`; the archived ones, or the others."""
     query = select(Job).where(Job.project == project).order_by(Job.pk.desc()).limit(limit)
+    query = query.where(Job.archived_at.is_not(None) if archived else Job.archived_at.is_(None))
     if before is not None:
         query = query.where(Job.pk < select(Job.pk).where(Job.id == before).scalar_subquery())
     if states:
@@ -45,57 +54,31 @@ def page(
     return list(session.scalars(query))
 
 
-def next_queued(session: Session, *, queue: str, device: str, devices: int) -> Job | None:
-    """The job a slot should take next, locked; jobs that other claims are deciding on are passed over."""
-    query = (
-        select(Job)
-        .where(
-            Job.state == State.QUEUED,
-            Job.queue == queue,
-            Job.devices <= devices,
-            Job.device.in_(["auto", device]),
-        )
-        .order_by(Job.priority.desc(), Job.pk)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    return session.scalars(query).one_or_none()
-
-
 def queues_with_work(session: Session) -> list[str]:
     """Queues in which a job waits."""
     return list(session.scalars(select(Job.queue).where(Job.state == State.QUEUED).distinct()))
 
 
+def overdue(session: Session, at: datetime) -> list[str]:
+    """Jobs that have waited in the queue for too long."""
+    return list(session.scalars(select(Job.id).where(Job.state == State.QUEUED, Job.queue_deadline <= at)))
+
+
+def delete(session: Session, job: Job) -> None:
+    """Delete a job and its whole log, and note that its files are to go."""
+    session.add(DeletedJob(id=job.id, project=job.project, deleted_at=now()))
+    session.execute(sql_delete(Job).where(Job.pk == job.pk))  # the database deletes what belongs to it
+
+
+def was_deleted(session: Session, project: str, job_id: str) -> bool:
+    """There was such a job in the project."""
+    deleted = session.get(DeletedJob, job_id)
+    return deleted is not None and deleted.project == project
+
+
 def get_attempt(session: Session, job: Job, attempt: int) -> Attempt | None:
     """One attempt of a job."""
     return session.get(Attempt, (job.pk, attempt))
-
-
-def by_claim(session: Session, claim_id: str) -> tuple[Job, Attempt] | None:
-    """The attempt that a claim led to, its job locked."""
-    query = select(Job, Attempt).join(Attempt, Attempt.job == Job.pk).where(Attempt.claim_id == claim_id)
-    row = session.execute(query.with_for_update(of=Job)).one_or_none()
-    return (row[0], row[1]) if row else None
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """A live attempt and how many appends it has made."""
-
-    job_id: str
-    attempt: int
-    beat: int
-
-
-def pulses(session: Session) -> list[Pulse]:
-    """All live attempts."""
-    query = (
-        select(Job.id, Job.attempt, Attempt.beat)
-        .join(Attempt, (Attempt.job == Job.pk) & (Attempt.attempt == Job.attempt))
-        .where(Job.state.in_([str(state) for state in ACTIVE]))
-    )
-    return [Pulse(*row) for row in session.execute(query)]
 
 
 def ledger(job: Job, attempt: Attempt | None) -> Ledger:
@@ -116,6 +99,11 @@ def ledger(job: Job, attempt: Attempt | None) -> Ledger:
 
 def store(job: Job, attempt: Attempt | None, ledger: Ledger) -> None:
     """What the protocol decided, into the rows."""
+    if ledger.state is not State.QUEUED:
+        job.queued_at = job.queue_deadline = None
+    elif job.state != State.QUEUED:
+        job.queued_at = now()
+        job.queue_deadline = job.queued_at + timedelta(seconds=job.queue_timeout) if job.queue_timeout else None
     job.state, job.reason, job.message = ledger.state, ledger.reason, ledger.message
     job.attempt, job.strikes = ledger.attempt, ledger.strikes
     job.cancel_requested, job.pause_requested = ledger.cancel, ledger.pause
@@ -162,7 +150,7 @@ def _remember(session: Session, job: Job, newest: LogRecord) -> None:
         case Evaluation():
             job.last_evaluation = newest.model_dump_json()
         case Checkpoint():
-            job.last_checkpoint = newest.model_dump_json()
+            job.last_checkpoint, job.checkpoint_of = newest.model_dump_json(), None
         case Finished(result=result) if result is not None:
             job.result = result.model_dump_json()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from cpt_core.events import EnergySource, Event, Result
-from cpt_core.lifecycle import Reason, State
+from cpt_core.lifecycle import Action, Reason, State
 from cpt_core.spec import JobSpec
 
 
@@ -35,6 +35,18 @@ class CancelRequested(Event):
     """Somebody asked for the end while a worker held the job; made by the API."""
 
     type: Literal["cancel_requested"] = "cancel_requested"
+
+
+class PauseRequested(Event):
+    """Somebody asked for a pause while a worker held the job; made by the API."""
+
+    type: Literal["pause_requested"] = "pause_requested"
+
+
+class ResumeRequested(Event):
+    """Somebody took a pause back that was under way; made by the API."""
+
+    type: Literal["resume_requested"] = "resume_requested"
 
 
 class Progress(Resource):
@@ -176,12 +188,24 @@ class JobView(Resource):
     """Attempts so far."""
     cancel_requested: bool
     """A cancel is under way."""
+    pause_requested: bool
+    """A pause is under way."""
+    actions: list[Action]
+    """What can be done with it now: the names of its sub-resources to POST to, and `delete`."""
+    retry_of: str | None
+    """The job that this one tries again; it may be deleted by now."""
+    clone_of: str | None
+    """The job whose spec this one's was made from; it may be deleted by now."""
     created_at: AwareDatetime
     """When it was accepted."""
+    queued_at: AwareDatetime | None
+    """When its present wait in the queue began; null while it does not wait there."""
     started_at: AwareDatetime | None
     """When it first trained."""
     finished_at: AwareDatetime | None
     """When it ended."""
+    archived_at: AwareDatetime | None
+    """Since when lists hide it; null: they show it."""
     progress: Progress
     """How far it is."""
     latest: Latest | None
@@ -267,7 +291,8 @@ class LogEntry(BaseModel):
     attempt: int
     """Attempt it belongs to; 0 before the first."""
     type: str
-    """started, evaluation, range_test, checkpoint, log, finished, state or cancel_requested."""
+    """started, evaluation, range_test, checkpoint, log, finished, state, cancel_requested, pause_requested or
+    resume_requested."""
     time: AwareDatetime
     """When it happened, UTC."""
 
@@ -279,6 +304,33 @@ class Validation(Resource):
     """Always; an invalid spec is answered with a problem."""
     spec: JobSpec
     """The spec with all defaults filled in."""
+
+
+class Retry(BaseModel):
+    """How a job is tried again."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, json_schema_extra={"examples": [{"from": "start"}]}
+    )
+
+    start: Annotated[Literal["checkpoint", "start"] | None, Field(alias="from")] = None
+    """`checkpoint`: go on from the job's last checkpoint; `start`: from scratch. Null: from the last checkpoint, if
+    there is one."""
+
+
+class Clone(BaseModel):
+    """How a copy of a job differs from it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"overrides": {"name": "another seed", "training": {"seed": 1}}}]},
+    )
+
+    overrides: dict[str, JsonValue] = {}
+    """JSON merge patch (RFC 7396) for the spec: objects are merged, null takes a field away, so that its default holds,
+    and anything else replaces what was there."""
 
 
 JobId = Annotated[str, Field(pattern=r"^job_[0-9a-f]{24}$")]

@@ -1,21 +1,20 @@
-"""What clients can do with jobs. Each function is one transaction."""
+"""What clients can do with jobs: create, find and read them. Each function is one transaction."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.db import Database
-from api.jobs import ledger as protocol
 from api.jobs import repository
-from api.jobs.ledger import IllegalTransitionError, Ledger
-from api.jobs.models import Event, Job, Metric
-from api.jobs.schemas import CancelRequested, StateChanged
+from api.jobs.ledger import Ledger
+from api.jobs.models import Event, Job, JobLabel, Metric
+from api.jobs.schemas import StateChanged
 from api.problems import ApiError, FieldProblem, invalid, not_found
 from cpt_core.events import now
 from cpt_core.lifecycle import FINAL, State
@@ -44,15 +43,36 @@ def create(database: Database, project: str, spec: JobSpec, idempotency_key: str
     """Accept a job: committed and queued. False: it was created before, with the same key.
 
     Raises:
-        ApiError: the key was used for another spec.
+        ApiError: the key was used for another request.
     """
-    document = spec.model_dump_json()
-    digest = hashlib.sha256(document.encode()).hexdigest()
+    digest = digest_of(spec.model_dump_json())
+    return once(
+        database,
+        project,
+        idempotency_key,
+        digest,
+        lambda session: insert(session, project, spec, idempotency_key, digest),
+    )
+
+
+def digest_of(*parts: str) -> str:
+    """What tells a request to create a job from others with the same idempotency key."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def once(
+    database: Database, project: str, idempotency_key: str | None, digest: str, make: Callable[[Session], Job]
+) -> tuple[Job, bool]:
+    """The job that `make` creates in one transaction; or, and False, the one created before with the same key.
+
+    Raises:
+        ApiError: the key was used for another request.
+    """
     try:
         with database.write() as session:
             earlier = repository.by_idempotency_key(session, project, idempotency_key) if idempotency_key else None
             if earlier is None:
-                return _insert(session, project, spec, document, digest, idempotency_key), True
+                return make(session), True
     except IntegrityError:  # the same key, at the same moment
         with database.read() as session:
             earlier = repository.by_idempotency_key(session, project, idempotency_key or "")
@@ -62,54 +82,39 @@ def create(database: Database, project: str, spec: JobSpec, idempotency_key: str
         raise ApiError(
             422,
             "idempotency_key_reused",
-            f"the Idempotency-Key was used for {earlier.id} with another spec; use a new key",
+            f"the Idempotency-Key was used for {earlier.id} with another request; use a new key",
             errors=[FieldProblem(parameter="Idempotency-Key", code="idempotency_key_reused", message="use a new key")],
         )
     return earlier, False
 
 
-def _insert(
-    session: Session, project: str, spec: JobSpec, document: str, digest: str, idempotency_key: str | None
+def insert(
+    session: Session, project: str, spec: JobSpec, idempotency_key: str | None, digest: str, **origin: str | None
 ) -> Job:
+    """A new job, queued, with the first entry of its log. `origin`: columns that say what it was made from."""
+    resources = spec.resources
     job = Job(
         id=f"job_{secrets.token_hex(12)}",
         project=project,
         name=spec.name,
-        spec=document,
+        spec=spec.model_dump_json(),
         idempotency_key=idempotency_key,
         request_digest=digest,
-        queue=spec.resources.queue,
-        priority=spec.resources.priority,
-        device=spec.resources.device,
-        devices=spec.resources.devices,
+        queue=resources.queue,
+        priority=resources.priority,
+        device=resources.device,
+        devices=resources.devices,
+        queue_timeout=spec.limits.queue_timeout,
         position=0,
         created_at=now(),
+        **origin,
     )
     repository.store(job, None, Ledger())
     session.add(job)
     session.flush()
+    session.add_all(JobLabel(job=job.pk, label=label) for label in resources.labels)
     repository.log(session, job, [StateChanged(state=State.QUEUED)])
     return job
-
-
-def cancel(database: Database, project: str, job_id: str) -> Job:
-    """Ask for the end of a job: at once if it waits, else carried out by its worker. Idempotent.
-
-    Raises:
-        ApiError: there is no such job, or it has ended otherwise.
-    """
-    with database.write() as session:
-        job = _get(session, project, job_id, lock=True)
-        attempt = repository.get_attempt(session, job, job.attempt)
-        before = repository.ledger(job, attempt)
-        try:
-            after = protocol.cancel(before)
-        except IllegalTransitionError as error:
-            raise ApiError(409, "illegal_state", str(error)) from error
-        repository.store(job, attempt, after)
-        wish = [CancelRequested()] if after.cancel and not before.cancel else []
-        repository.log(session, job, [*wish, *protocol.changes(before, after)])
-        return job
 
 
 def get(database: Database, project: str, job_id: str) -> Job:
@@ -119,11 +124,18 @@ def get(database: Database, project: str, job_id: str) -> Job:
         ApiError: there is no such job.
     """
     with database.read() as session:
-        return _get(session, project, job_id)
+        return get_own(session, project, job_id)
 
 
 def page(
-    database: Database, project: str, *, cursor: str | None, states: Sequence[State], queue: str | None, limit: int
+    database: Database,
+    project: str,
+    *,
+    cursor: str | None,
+    states: Sequence[State],
+    queue: str | None,
+    archived: bool,
+    limit: int,
 ) -> list[Job]:
     """One job more than `limit` if there are more."""
     with database.read() as session:
@@ -131,19 +143,21 @@ def page(
         if cursor is not None and (before is None or before.project != project):
             message = "is no cursor of this list: use next_cursor of the page before"
             raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
-        return repository.page(session, project, before=cursor, states=states, queue=queue, limit=limit + 1)
+        return repository.page(
+            session, project, before=cursor, states=states, queue=queue, archived=archived, limit=limit + 1
+        )
 
 
 def metrics(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Metric]:
     """One step more than `limit` if there are more."""
     with database.read() as session:
-        return repository.metrics(session, _get(session, project, job_id), after=after, limit=limit + 1)
+        return repository.metrics(session, get_own(session, project, job_id), after=after, limit=limit + 1)
 
 
 def events(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Event]:
     """One event more than `limit` if there are more."""
     with database.read() as session:
-        return repository.events(session, _get(session, project, job_id), after=after, limit=limit + 1)
+        return repository.events(session, get_own(session, project, job_id), after=after, limit=limit + 1)
 
 
 def entries(
@@ -151,13 +165,13 @@ def entries(
 ) -> tuple[list[Event | Metric], State | None]:
     """The next entries of the whole log, and the job's final state if these are the last there will ever be."""
     with database.read() as session:
-        job = _get(session, project, job_id)
+        job = get_own(session, project, job_id)
         found = repository.entries(session, job, after=after, limit=limit)
         last = found[-1].position if found else after
         return found, State(job.state) if job.state in FINAL and last >= job.position else None
 
 
-def _get(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:
+def get_own(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:
     """The one place where a job is looked up for a client: another project's job does not exist."""
     job = repository.get(session, job_id, lock=lock)
     if job is None or job.project != project:

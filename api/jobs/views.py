@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from api.jobs.ledger import actions
 from api.jobs.models import Event, Job, Metric
-from api.jobs.repository import METRIC_FIELDS
+from api.jobs.repository import METRIC_FIELDS, ledger
 from api.jobs.schemas import (
     CheckpointView,
     Cost,
@@ -30,7 +31,7 @@ from api.jobs.schemas import (
 from cpt_core.carbon import footprint
 from cpt_core.cost import compare
 from cpt_core.events import Checkpoint, Evaluation, Result, Started, StepDone
-from cpt_core.lifecycle import Reason, State
+from cpt_core.lifecycle import ACTIVE, Reason, State
 from cpt_core.spec import JobSpec
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -52,9 +53,15 @@ def job_view(job: Job) -> JobView:
         priority=job.priority,
         attempt=job.attempt,
         cancel_requested=job.cancel_requested,
+        pause_requested=job.pause_requested and job.state in ACTIVE,
+        actions=actions(ledger(job, None), archived=job.archived_at is not None),
+        retry_of=job.retry_of,
+        clone_of=job.clone_of,
         created_at=job.created_at,
+        queued_at=job.queued_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        archived_at=job.archived_at,
         progress=_progress(spec, started, step),
         latest=_excerpt(Latest, step),
         evaluation=_excerpt(EvaluationView, _read(Evaluation, job.last_evaluation)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,18 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, job_…
 Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="Job spec, a YAML or JSON file.", show_default=False)]
 Home = Annotated[Path, typer.Option(envvar="CPT_HOME", help="Folder of everything the stack keeps.", file_okay=False)]
 DataRoot = Annotated[Path, typer.Option(envvar="CPT_DATA_ROOT", help="Folder of the datasets.", file_okay=False)]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch the job.")]
+Key = Annotated[
+    str | None, typer.Option("--idempotency-key", help="Repeating a submission with its key makes no second job.")
+]
 SERVICE, CLIENT, ALONE = "One machine", "Jobs on a server", "Parts"
+
+
+class Origin(StrEnum):
+    """Where a retry begins."""
+
+    CHECKPOINT = "checkpoint"
+    START = "start"
 
 
 @app.command(rich_help_panel=SERVICE, epilog=exits.HELP)
@@ -61,10 +73,8 @@ def demo(
 @app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
 def submit(
     spec: Spec,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch the job.")] = False,
-    key: Annotated[
-        str | None, typer.Option("--idempotency-key", help="Repeating a submission with its key makes no second job.")
-    ] = None,
+    watch: Watch = False,
+    key: Key = None,
     json: Json = False,
     url: Url = None,
 ) -> None:
@@ -89,6 +99,7 @@ def watch(job: JobId, json: Json = False, url: Url = None) -> None:
 def list_(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     queue: Annotated[str | None, typer.Option(help="Only jobs of this queue.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="The archived jobs, instead of the others.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
     json: Json = False,
     url: Url = None,
@@ -96,7 +107,7 @@ def list_(
     """List jobs, newest first."""
     from cpt_client.cli import jobs
 
-    jobs.list_jobs(url=url, states=state or [], queue=queue, limit=limit, as_json=json)
+    jobs.list_jobs(url=url, states=state or [], queue=queue, archived=archived, limit=limit, as_json=json)
 
 
 @app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
@@ -110,9 +121,101 @@ def show(job: JobId, json: Json = False, url: Url = None) -> None:
 @app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
 def cancel(job: JobId, json: Json = False, url: Url = None) -> None:
     """Ask to cancel a job. It keeps its last checkpoint."""
-    from cpt_client.cli import jobs
+    from cpt_client.cli import actions
 
-    jobs.cancel(job, url=url, as_json=json)
+    actions.cancel(job, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def pause(job: JobId, json: Json = False, url: Url = None) -> None:
+    """Let a job rest: it saves a checkpoint and frees its devices until it is resumed."""
+    from cpt_client.cli import actions
+
+    actions.pause(job, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def resume(job: JobId, json: Json = False, url: Url = None) -> None:
+    """Let a paused job go on from its checkpoint."""
+    from cpt_client.cli import actions
+
+    actions.resume(job, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def retry(
+    job: JobId,
+    start: Annotated[
+        Origin | None, typer.Option("--from", help="By default the last checkpoint, if there is one.")
+    ] = None,
+    watch: Watch = False,
+    key: Key = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Try a failed or cancelled job again, as a new job."""
+    from cpt_client.cli import actions
+
+    actions.retry(job, start=start.value if start else None, url=url, watch=watch, key=key, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def clone(
+    job: JobId,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as training.seed=1; may be repeated."),
+    ] = None,
+    watch: Watch = False,
+    key: Key = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Submit a job's spec again, with changes, as a new job. A value is YAML; null takes the field away."""
+    from cpt_client.cli import actions
+
+    actions.clone(job, changes or [], url=url, watch=watch, key=key, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def archive(
+    job: JobId,
+    undo: Annotated[bool, typer.Option("--undo", help="Show it in lists again.")] = False,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Hide a job that has ended from lists."""
+    from cpt_client.cli import actions
+
+    actions.archive(job, undo=undo, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def delete(
+    job: JobId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+) -> None:
+    """Delete a job that has ended, with its log and checkpoints, for good."""
+    from cpt_client.cli import actions
+
+    actions.delete(job, yes=yes, url=url)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def queues(json: Json = False, url: Url = None) -> None:
+    """List queues: what waits in them, and who takes it."""
+    from cpt_client.cli import fleet
+
+    fleet.queues(url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def workers(json: Json = False, url: Url = None) -> None:
+    """List workers: what they have, and what they do."""
+    from cpt_client.cli import fleet
+
+    fleet.workers(url=url, as_json=json)
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)

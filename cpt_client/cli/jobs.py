@@ -1,4 +1,4 @@
-"""`cpt submit`, `list`, `show` and `cancel`."""
+"""`cpt submit`, `list` and `show`."""
 
 from __future__ import annotations
 
@@ -41,19 +41,26 @@ def submit(path: Path, *, url: str | None, watch: bool, key: str | None, as_json
     spec = read_spec(path)
     with exits.reporting(), Client(url) as client:
         job = client.submit(spec, idempotency_key=key)
-        if as_json:
-            print_json(job)
-        elif not watch:
-            typer.echo(f"{job.id} is {job.state} in queue {job.queue}")
-            typer.echo(f"`cpt watch {job.id}` shows it as it runs")
-        if watch:
-            stay(client, job, as_json=as_json)
+        told(client, job, watch=watch, as_json=as_json)
 
 
-def list_jobs(*, url: str | None, states: list[str], queue: str | None, limit: int, as_json: bool) -> None:
+def told(client: Client, job: Job, *, watch: bool, as_json: bool) -> None:
+    """Print a new job; with `watch`, stay until it ends."""
+    if as_json:
+        print_json(job)
+    elif not watch:
+        typer.echo(f"{job.id} is {job.state} in queue {job.queue}")
+        typer.echo(f"`cpt watch {job.id}` shows it as it runs")
+    if watch:
+        stay(client, job, as_json=as_json)
+
+
+def list_jobs(
+    *, url: str | None, states: list[str], queue: str | None, archived: bool, limit: int, as_json: bool
+) -> None:
     """Print the jobs, newest first."""
     with exits.reporting(), Client(url) as client:
-        jobs = client.list(states=states, queue=queue, limit=limit)
+        jobs = client.list(states=states, queue=queue, archived=archived, limit=limit)
         if as_json:
             for job in jobs:
                 print_json(job)
@@ -98,15 +105,3 @@ def show(job_id: str, *, url: str | None, as_json: bool) -> None:
         if job.is_final:
             out.print(summary(job))
         out.print(Syntax(yaml.safe_dump(job.spec, sort_keys=False), "yaml", background_color="default"))
-
-
-def cancel(job_id: str, *, url: str | None, as_json: bool) -> None:
-    """Ask to cancel a job."""
-    with exits.reporting(), Client(url) as client:
-        job = client.cancel(job_id)
-        if as_json:
-            print_json(job)
-        elif job.is_final:
-            typer.echo(f"{job.id} is {job.state}")
-        else:
-            typer.echo(f"{job.id} is being cancelled; `cpt watch {job.id}` shows when its processes are gone")

@@ -4,7 +4,7 @@ Unknown fields are errors, every number has bounds, and every error names its fi
 (RFC 6901), see `problems`. This package must not import torch: the API validates with it.
 """
 
-from cpt_core.spec.base import Name
+from cpt_core.spec.base import Labels, Name
 from cpt_core.spec.dataset import (
     CifarDataset,
     DatasetSpec,
@@ -46,6 +46,7 @@ __all__ = [
     "ImageDatasetSpec",
     "ImageNetResNet",
     "JobSpec",
+    "Labels",
     "LanguageModelSpec",
     "LrScheduleSpec",
     "LstmLM",

@@ -22,6 +22,14 @@ Bits = Annotated[int, Field(ge=2, le=32), AfterValidator(_trainable)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
+def _as_a_set(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(labels)))
+
+
+Labels = Annotated[tuple[Name, ...], Field(max_length=16, strict=False), AfterValidator(_as_a_set)]
+"""A set of labels, sorted."""
+
+
 class SpecModel(BaseModel):
     """Base of every part of a spec: strict types, no unknown fields, no NaN or infinity, immutable."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from cpt_core.spec.base import Bits, Name, SpecModel, field_error
+from cpt_core.spec.base import Bits, Labels, Name, SpecModel, field_error
 from cpt_core.spec.dataset import DatasetSpec, TextDatasetSpec
 from cpt_core.spec.model import IMAGE_SOURCES, ExternalModel, LanguageModelSpec, ModelSpec
 from cpt_core.spec.optimization import ConstantLr, LrScheduleSpec, OptimizerSpec, Sgd, WeightAveraging
@@ -63,7 +63,26 @@ class ResourceSpec(SpecModel):
     queue: Name = "default"
     """Queue to wait in; workers listen to named queues."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """Higher starts first within a queue; equal priorities start in the order of submission."""
+    """Higher starts first within a queue; among equal ones the project with the fewest devices in use, then the oldest
+    job."""
+    labels: Labels = ()
+    """Labels that a worker must have, all of them, such as `a100` or `eu`; workers name theirs in `CPT_LABELS`."""
+
+
+Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+
+
+class LimitsSpec(SpecModel):
+    """How long the job may take, in seconds; null: without end. What is exceeded ends it, with a sentence."""
+
+    max_runtime: Seconds | None = None
+    """Training time of all attempts together. Then the job saves a checkpoint and fails with reason `timeout`."""
+    queue_timeout: Seconds | None = None
+    """One wait in the queue: from submission, from a resume, or from the end of a lost attempt. Then the job fails with
+    reason `timeout`."""
+    no_progress: Seconds | None = None
+    """Time without any event of a training that has begun, such as when a rank hangs. Then the attempt ends, with the
+    stack of every rank in the job's log, and the job goes on from its last checkpoint. Null: the worker's setting."""
 
 
 class JobSpec(SpecModel):
@@ -94,6 +113,8 @@ class JobSpec(SpecModel):
     """Checkpoints."""
     resources: ResourceSpec = ResourceSpec()
     """Devices and queue."""
+    limits: LimitsSpec = LimitsSpec()
+    """Deadlines."""
 
     @property
     def steps(self) -> int:

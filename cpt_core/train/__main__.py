@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cpt_core.launch import LAUNCHER_PID
-from cpt_core.process import die_with_parent
+from cpt_core.process import die_with_parent, show_stacks_on_signal
 from cpt_core.run import Run
 
 
@@ -20,6 +20,7 @@ def main() -> int:
 
 def train(run_file: Path) -> int:
     """Train the run in the file as the rank that the environment names. Returns the exit code of the process."""
+    show_stacks_on_signal()
     run = Run.model_validate_json(run_file.read_bytes())
     if LAUNCHER_PID in os.environ:
         die_with_parent(int(os.environ[LAUNCHER_PID]))

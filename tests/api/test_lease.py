@@ -1,7 +1,7 @@
 """A lease expires only by silence that was watched."""
 
+from api.agent.repository import Pulse
 from api.background import Lease
-from api.jobs.repository import Pulse
 
 A0, A1, B0 = Pulse("a", 1, 0), Pulse("a", 1, 1), Pulse("b", 1, 0)
 

@@ -1,9 +1,10 @@
-"""The protocol as a state space: every interleaving of two workers' attempts, a lossy network, a reaper and a user.
+"""The protocol as a state space: every interleaving of two workers' attempts, a lossy network, a reaper, deadlines, and
+a user who cancels, pauses and resumes.
 
 The decisions are the production code's own (`api.jobs.ledger`); this file only adds what surrounds them: the rows they
 store, the workers that produce records, and a network that loses, repeats and reorders. `explore` visits every state
 that a job of two steps with a checkpoint between them can reach, and reports the first broken promise with the way
-to it.
+to it. A retry is a job like any other but for the checkpoint it begins at.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from api.agent import service as agent
 from api.jobs import ledger as protocol
 from api.jobs.ledger import IllegalTransitionError, Ledger, Refused
 from cpt_core.events import AnyEvent, Checkpoint, EnergySource, Finished, Started, StepDone
@@ -22,7 +24,15 @@ CHECKPOINT_AT = 1
 MAX_ATTEMPTS = 2
 IN_FLIGHT = 1
 
-ENDS = {"succeeded": "completed", "failed": "rank_failed", "cancelled": "user"}
+ENDS = {
+    "succeeded": "completed",
+    "failed": "rank_failed",
+    "timed out": "timeout",
+    "cancelled": "user",
+    "paused": "user",
+}
+OUTCOMES = {"timed out": "failed"}
+"""Where the kind of an end is not its outcome."""
 
 Kind = tuple[str, int]
 Message = tuple[int, int, tuple[Kind, ...]]
@@ -56,8 +66,8 @@ def _record(kind: Kind) -> AnyEvent:
             )
         case "checkpoint":
             return Checkpoint(step=step, path=f"step-{step}", sha256="0" * 64, size=1)
-        case outcome:
-            return Finished(outcome=outcome, reason=ENDS[outcome], message="")
+        case end:
+            return Finished.model_validate({"outcome": OUTCOMES.get(end, end), "reason": ENDS[end], "message": ""})
 
 
 RECORDS = {
@@ -87,7 +97,13 @@ class Worker:
     spool: tuple[Kind, ...] = ()
     acked: int = 0
     alive: bool = True
-    told_to_cancel: bool = False
+    told: str = "continue"
+    """The last command that reached it."""
+
+    def saved(self) -> tuple[Kind, ...]:
+        """The checkpoint that it makes when it is told to stop, unless it has just made one."""
+        steps = [step for name, step in self.spool if name == "step"]
+        return (("checkpoint", steps[-1] + 1),) if steps and self.spool[-1][0] == "step" else ()
 
     @property
     def ended(self) -> bool:
@@ -105,8 +121,16 @@ class World:
     """Of each attempt but the latest: steps that count."""
     workers: tuple[Worker, ...] = ()
     network: frozenset[Message] = frozenset()
-    may_cancel: bool = True
+    base: int = 0
+    """Steps of the job's origin, if it is a retry."""
+    wishes: tuple[str, ...] = ("cancel",)
+    """What the user may still ask for, each once; a job that is paused, or being paused, can always be resumed."""
     may_fail: bool = True
+    may_time_out: bool = False
+
+
+ASK = {"cancel": lambda ledger: protocol.cancel(ledger), "pause": lambda ledger: protocol.pause(ledger)}
+"""Looked up when they are called, so that a test can take a decision away."""
 
 
 def successors(world: World) -> Iterator[tuple[str, World]]:
@@ -132,9 +156,15 @@ def _server(world: World) -> Iterator[tuple[str, World]]:
         yield "claim", replace(world, ledger=protocol.claim(ledger), workers=workers)
     if ledger.state in ACTIVE:
         yield "expire", replace(world, ledger=protocol.expire(ledger))
-    if world.may_cancel:
+    if ledger.state is State.QUEUED and world.may_time_out:
+        yield "wait too long", replace(world, ledger=protocol.time_out(ledger, ""))
+    for wish in world.wishes:
         with suppress(IllegalTransitionError):
-            yield "cancel", replace(world, ledger=protocol.cancel(ledger), may_cancel=False)
+            left = tuple(other for other in world.wishes if other != wish)
+            yield wish, replace(world, ledger=ASK[wish](ledger), wishes=left)
+    if ledger.state is State.PAUSED or ledger.pause:
+        with suppress(IllegalTransitionError):
+            yield "resume", replace(world, ledger=protocol.resume(ledger))
 
 
 def _worker(world: World, index: int, worker: Worker) -> Iterator[tuple[str, World]]:
@@ -144,9 +174,15 @@ def _worker(world: World, index: int, worker: Worker) -> Iterator[tuple[str, Wor
 
     # A worker that is killed is one that does nothing more, so that needs no action of its own.
     if not worker.ended:
-        if worker.told_to_cancel:
+        if worker.told == "cancel":
             yield f"stop {index + 1}", become(replace(worker, spool=(*worker.spool, ("cancelled", 0))))
+        elif worker.told == "pause":
+            saved = worker.saved()
+            yield f"save and stop {index + 1}", become(replace(worker, spool=(*worker.spool, *saved, ("paused", 0))))
         else:
+            if world.may_time_out and worker.spool:
+                timed_out = replace(worker, spool=(*worker.spool, *worker.saved(), ("timed out", 0)))
+                yield f"run too long {index + 1}", become(timed_out, may_time_out=False)
             following = script(worker.resume)[len(worker.spool)]
             yield f"train {index + 1}", become(replace(worker, spool=(*worker.spool, following)))
             if world.may_fail:
@@ -178,9 +214,14 @@ def _deliver(world: World, message: Message) -> Iterator[tuple[str, World]]:
     told = replace(
         worker,
         acked=max(worker.acked, min(answer.ledger.acked, len(worker.spool))),
-        told_to_cancel=worker.told_to_cancel or answer.ledger.cancel,
+        told=_stronger(worker.told, agent.command(answer.ledger)),
     )
     yield "store", replace(stored, workers=_with(stored.workers, attempt, told))
+
+
+def _stronger(before: str, now: str) -> str:
+    """A worker that was told to stop stops; from a pause it can still be told to cancel."""
+    return now if before == "continue" or now == "cancel" else before
 
 
 def _with(workers: tuple[Worker, ...], attempt: int, worker: Worker) -> tuple[Worker, ...]:
@@ -217,11 +258,20 @@ def broken(before: World | None, world: World) -> str | None:
         if rows != worker.spool[: len(rows)]:
             return f"attempt {number} reported {worker.spool}, stored are {rows}"
     steps = canonical(world)
-    if steps != list(range(len(steps))):
+    if steps != list(range(world.base, world.base + len(steps))):
         return f"steps that count are {steps}"
-    if world.checkpoint > len(steps):
+    if world.checkpoint > world.base + len(steps):
         return f"checkpoint {world.checkpoint} is registered, but only {steps} are stored"
-    if world.ledger.state is State.SUCCEEDED and steps != list(range(STEPS)):
+    if world.ledger.state is State.PAUSED and (world.ledger.cancel or world.ledger.pause):
+        return "a job is paused although somebody asked for its end, or with the wish to pause left over"
+    if before and (before.ledger.state, world.ledger.state) == (State.PAUSED, State.STARTING):
+        return "a paused job was claimed"
+    if before and before.ledger.cancel and world.ledger.state in (State.QUEUED, State.PAUSED):
+        return "a job that somebody asked the end of waits again"
+    asked = world.log[-1:] != (before.log[-1:] if before else ()) and world.log[-1][1][0] in ("paused", "cancelled")
+    if before and asked and world.ledger.strikes > before.ledger.strikes:
+        return "a wish cost a strike"
+    if world.ledger.state is State.SUCCEEDED and steps != list(range(world.base, STEPS)):
         return f"succeeded with steps {steps}"
     if before and before.ledger.state in FINAL and (before.ledger, before.log) != (world.ledger, world.log):
         return "something changed after the end"
@@ -241,9 +291,9 @@ class Outcome:
     ends: set[State] = field(default_factory=set)
 
 
-def explore() -> Outcome:
-    """Visit every reachable state, breadth first."""
-    start = World()
+def explore(start: World | None = None) -> Outcome:
+    """Visit every state that can be reached from `start`, by default a new job, breadth first."""
+    start = start or World()
     parents: dict[World, tuple[World, str] | None] = {start: None}
     backward: dict[World, list[World]] = {}
     outcome = Outcome()

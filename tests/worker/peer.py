@@ -22,6 +22,7 @@ class Job:
     attempt: int = 0
     command: str = "continue"
     resume: dict[str, Any] | None = None
+    running_seconds: float = 0.0
     records: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     """By attempt; exactly what was acknowledged."""
 
@@ -44,6 +45,9 @@ class Peer:
         self.jobs: dict[str, Job] = {}
         self.claims: dict[str, Job] = {}
         self.claimants: list[dict[str, Any]] = []
+        self.reports: list[dict[str, Any]] = []
+        self.delete: list[str] = []
+        """Jobs whose files workers are asked to delete."""
         self.appends = 0
         self.lose_replies = 0
         """So many of the next answers are lost after the request was carried out."""
@@ -73,9 +77,9 @@ class Peer:
             server.cut()
             server.server_close()
 
-    def submit(self, spec: dict[str, Any]) -> Job:
+    def submit(self, spec: dict[str, Any], running_seconds: float = 0.0) -> Job:
         with self._lock:
-            job = Job(uuid.uuid4().hex, spec)
+            job = Job(uuid.uuid4().hex, spec, running_seconds=running_seconds)
             self.jobs[job.id] = job
             return job
 
@@ -86,11 +90,14 @@ class Peer:
 
     def handle(self, path: str, token: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         with self._lock:
-            self.appends += path != "/v1/agent/claim"
+            self.appends += path.endswith("/records")
             if self.without_database:
                 return 503, {"code": "database_unavailable", "title": "The database is away"}
             if path == "/v1/agent/claim":
                 return self._claim(token, body)
+            if path == "/v1/agent/workers":
+                self.reports.append(body)
+                return 200, {"delete": self.delete}
             _, _, _, _, job_id, _, attempt, _ = path.split("/")
             return self._append(self.jobs[job_id], int(attempt), token, body)
 
@@ -119,6 +126,7 @@ class Peer:
             "spec": job.spec,
             "resume": job.resume,
             "lease_seconds": self.lease_seconds,
+            "running_seconds": job.running_seconds,
         }
 
     def _append(self, job: Job, attempt: int, token: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:

@@ -55,6 +55,7 @@ def test_a_cancel_outranks_every_other_cause_and_every_other_word(said, others):
         (Cause.GO_NOW, ("preempted", "preempted")),
         (Cause.BLIND, ("preempted", "preempted")),
         (Cause.HUNG, ("failed", "hung")),
+        (Cause.TIMEOUT, ("failed", "timeout")),
         (Cause.REFUSED, ("failed", "internal")),
     ],
 )

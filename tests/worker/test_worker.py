@@ -36,9 +36,9 @@ def submit(worker, shared_peer, ring):
     """Has the worker run a job; at the end of the test nothing of it may be left."""
     jobs = []
 
-    def submit(lease=60.0, **parts):
+    def submit(lease=60.0, running_seconds=0.0, **parts):
         shared_peer.lease_seconds = lease
-        jobs.append(shared_peer.submit(spec(**parts)))
+        jobs.append(shared_peer.submit(spec(**parts), running_seconds))
         ring()
         return jobs[-1]
 
@@ -246,13 +246,64 @@ def test_no_process_outlives_a_killed_worker_and_the_next_clears_up(start, peer)
     until(lambda: not leftover.exists())
 
 
-def test_training_that_hangs_is_ended(start, peer):
+def test_training_that_never_begins_is_ended(start, peer):
     job = peer.submit(spec())
     start(peer, startup_seconds=2, warm=False)  # else the time counts while the fork server loads torch
     until(lambda: rank(job)).suspend()
     until(lambda: job.end, 20)
     assert (job.end["outcome"], job.end["reason"]) == ("failed", "hung")
-    assert any("py-spy" in record["message"] for record in job.of("log"))
+    assert any("is stopped" in record["message"] for record in job.of("log"))
+
+
+def test_a_hung_rank_ends_the_attempt_with_the_stack_of_every_rank_in_the_log(submit):
+    job = submit(devices=2, limits={"no_progress": 3})
+    until(lambda: trains(job))
+    ranks = [process for process in processes(job) if "cpt_core.train" in process.cmdline()]
+    (last,) = [process for process in ranks if process.environ()["RANK"] == "1"]
+    last.suspend()
+    until(lambda: job.end, 30)
+    assert (job.end["outcome"], job.end["reason"]) == ("failed", "hung")
+    assert "no progress for 3 seconds" in job.end["message"]
+    first, second = (record for record in job.of("log") if record.get("rank") is not None)
+    assert (first["rank"], second["rank"]) == (0, 1)
+    assert "cpt_core/train/trainer.py" in first["message"], "where rank 0 waits for the other"
+    assert f"process {last.pid} does not answer; it is stopped" in second["message"]
+
+
+def test_training_that_runs_for_too_long_saves_a_checkpoint_and_fails(submit):
+    job = submit(limits={"max_runtime": 1.0})
+    until(lambda: job.end, 60)
+    assert (job.end["outcome"], job.end["reason"]) == ("failed", "timeout")
+    assert "limits.max_runtime (1 s)" in job.end["message"]
+    assert job.resume["step"] == job.of("step")[-1]["step"] + 1
+
+
+def test_a_job_whose_time_earlier_attempts_have_used_up_is_not_started(submit):
+    job = submit(limits={"max_runtime": 60.0}, running_seconds=60.0)
+    until(lambda: job.end, 20)
+    assert (job.end["outcome"], job.end["reason"]) == ("failed", "timeout")
+    assert job.of("started") == []
+
+
+def test_the_worker_says_that_it_is_there_and_deletes_what_it_is_told_to(start, peer, tmp_path, ring):
+    kept, gone = (tmp_path / "storage" / "checkpoints" / name / "1" / "step-00000001" for name in ("kept", "gone"))
+    for folder in (kept, gone):
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    peer.delete = ["gone"]
+    worker = start(peer, labels="eu,a100", queues="fast,default", slots=2)
+    until(lambda: peer.reports and not gone.parent.parent.exists())
+    assert kept.exists()
+    first = peer.reports[0]
+    assert (first["worker"], first["queues"], first["labels"]) == (worker.name, ["fast", "default"], ["a100", "eu"])
+    assert (first["slots"], first["leaving"]) == (2, False)
+    job = peer.submit(spec(resources={"queue": "fast"}, steps=1))
+    ring(queue="fast")
+    until(lambda: job.end)
+    assert peer.claimants[0]["labels"] == ["a100", "eu"]
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert (peer.reports[-1]["leaving"], peer.reports[-1]["deleted"]) == (True, ["gone"])
 
 
 def test_training_waits_while_the_spool_is_full_and_nothing_is_lost(start, peer):

@@ -1,0 +1,66 @@
+"""SQL of queues and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from api.fleet.models import Worker
+from api.jobs.models import Attempt, DeletedJob, Job
+from cpt_core.lifecycle import ACTIVE, FINAL, State
+
+
+def workers(session: Session) -> list[Worker]:
+    """All workers that are known, by name."""
+    return list(session.scalars(select(Worker).order_by(Worker.name)))
+
+
+def forget(session: Session, *, name: str | None = None, seen_before: datetime | None = None) -> None:
+    """Delete a worker, or those that were not heard of since."""
+    wanted = Worker.name == name if seen_before is None else Worker.seen_at < seen_before
+    session.execute(delete(Worker).where(wanted))
+
+
+def held(session: Session) -> list[tuple[str, str, str]]:
+    """(worker, project, job) of every job that a worker holds, in the order of submission."""
+    query = (
+        select(Attempt.worker, Job.project, Job.id)
+        .join(Attempt, (Attempt.job == Job.pk) & (Attempt.attempt == Job.attempt))
+        .where(Job.state.in_([str(state) for state in ACTIVE]))
+        .order_by(Job.pk)
+    )
+    return [(row[0], row[1], row[2]) for row in session.execute(query)]
+
+
+def open_jobs(session: Session, project: str) -> list[tuple[str, State, int, datetime | None]]:
+    """(queue, state, jobs, since when the first of them waits) of the project's jobs that have not ended."""
+    query = (
+        select(Job.queue, Job.state, func.count(), func.min(Job.queued_at))
+        .where(Job.project == project, Job.state.in_([str(state) for state in State if state not in FINAL]))
+        .group_by(Job.queue, Job.state)
+    )
+    return [(row[0], State(row[1]), row[2], row[3]) for row in session.execute(query)]
+
+
+def files_to_delete(session: Session, limit: int) -> list[str]:
+    """Deleted jobs whose files are still there, and from whose checkpoints nobody starts, the oldest first."""
+    needed = exists().where(Job.checkpoint_of == DeletedJob.id)
+    query = (
+        select(DeletedJob.id)
+        .where(DeletedJob.files_deleted_at.is_(None), ~needed)
+        .order_by(DeletedJob.deleted_at, DeletedJob.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def files_deleted(session: Session, jobs: Collection[str], at: datetime) -> None:
+    """The files of these jobs are gone."""
+    session.execute(
+        update(DeletedJob)
+        .where(DeletedJob.id.in_(jobs), DeletedJob.files_deleted_at.is_(None))
+        .values(files_deleted_at=at)
+    )
