@@ -1,32 +1,29 @@
-"""`python -m api`: serve, or bring the database up to date."""
+"""`python -m api`: serve, bring the database up to date, or make a key."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 
 import uvicorn
 from pydantic import ValidationError
 
 from api.app import create_app
+from api.audit import recorder
+from api.db import Database
+from api.keys import service as keys
+from api.keys.schemas import NewKey, Scope
+from api.problems import ApiError
+from api.projects.repository import DEFAULT
 from api.settings import ApiSettings, settings
 from migrations import upgrade
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="cpt api", description="The CPT Service API. Settings come from CPT_… variables."
-    )
-    parser.add_argument(
-        "command",
-        nargs="?",
-        choices=["serve", "migrate"],
-        default="serve",
-        help="serve requests (default), or bring the database to the current revision",
-    )
-    command = parser.parse_args(argv).command
+    arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         found = settings()
@@ -35,11 +32,50 @@ def main(argv: list[str] | None = None) -> int:
             name = "CPT_" + "_".join(str(part).upper() for part in item["loc"]) if item["loc"] else "settings"
             sys.stderr.write(f"{name}: {item['msg']}\n")
         return 2
-    return _migrate(found) if command == "migrate" else _serve(found)
+    match arguments.command:
+        case "migrate":
+            upgrade(found.database_url.get_secret_value())
+            return 0
+        case "create-key":
+            return _create_key(found, arguments)
+        case _:
+            return _serve(found)
 
 
-def _migrate(found: ApiSettings) -> int:
-    upgrade(found.database_url.get_secret_value())
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cpt api", description="The CPT Service API. Settings come from CPT_… variables."
+    )
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("serve", help="serve requests (default)")
+    commands.add_parser("migrate", help="bring the database to the current revision")
+    key = commands.add_parser(
+        "create-key", help="make an API key right in the database, such as the first one, and print it"
+    )
+    key.add_argument("name", help="label for people")
+    key.add_argument("--scope", choices=[str(scope) for scope in Scope], default=str(Scope.OPERATOR))
+    key.add_argument("--project", default=DEFAULT, help="project it belongs to (default: %(default)s)")
+    return parser
+
+
+def _create_key(found: ApiSettings, arguments: argparse.Namespace) -> int:
+    """Print a new key, alone on stdout, so that a script can keep it."""
+    database = Database(found.database_url.get_secret_value())
+    recorder.attach(database)
+    act = recorder.Act(action="create_key", project=arguments.project, actor="operator")
+    try:
+        with recorder.acting(act):
+            _, key = keys.create(database, arguments.project, NewKey(name=arguments.name, scope=arguments.scope))
+    except ValidationError as error:
+        sys.stderr.write("".join(f"{item['loc'][0]}: {item['msg']}\n" for item in error.errors()))
+        return 2
+    except ApiError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    finally:
+        database.close()
+    sys.stdout.write(f"{key}\n")
+    sys.stderr.write("This is shown once; only its SHA-256 is stored. Clients take it from CPT_API_KEY.\n")
     return 0
 
 

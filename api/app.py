@@ -9,10 +9,14 @@ from typing import Annotated
 
 from alembic.runtime.migration import MigrationContext
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel
 
 from api import problems
 from api.agent.endpoints import router as agent_router
+from api.answers import Answers
+from api.audit import recorder
+from api.audit.endpoints import router as audit_router
 from api.background import Deadlines, Reaper, Sweeper, Ticker
 from api.broker import Bells
 from api.db import Database
@@ -21,13 +25,21 @@ from api.fleet.endpoints import router as fleet_router
 from api.hub import Hub
 from api.jobs.actions import router as actions_router
 from api.jobs.endpoints import router as jobs_router
+from api.keys.authenticator import Authenticator
+from api.keys.endpoints import router as keys_router
 from api.limits import BodyLimits
+from api.local import LocalOnly
 from api.problems import ApiError, documented
+from api.projects.endpoints import router as projects_router
+from api.rate import Buckets
 from api.settings import ApiSettings
 from cpt_core import __version__
 from migrations import head_revision
 
 logger = logging.getLogger(__name__)
+
+KEY_USE_SECONDS = 60.0
+"""How often it is stored when keys were last used: not at each request."""
 
 DESCRIPTION = """
 Trains neural networks with Cyclic Precision Training: submit a spec, follow bit width, loss, cost and energy.
@@ -46,7 +58,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     """The application on these settings. Connections are made when it starts."""
     database = Database(settings.database_url.get_secret_value())
     broker_url = settings.broker_url.get_secret_value()
-    services = Services(settings, database, Bells(broker_url), Hub(broker_url))
+    recorder.attach(database)
+    keys = Authenticator(database)
+    services = Services(settings, database, Bells(broker_url), Hub(broker_url), keys, Buckets())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -58,6 +72,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
             Ticker("reaper", interval, reaper.tick),
             Ticker("sweeper", settings.sweep_seconds, sweeper.tick),
             Ticker("deadlines", settings.sweep_seconds, deadlines.tick),
+            Ticker("key uses", KEY_USE_SECONDS, keys.write_uses),
         ]
         services.bells.start()
         services.hub.start()
@@ -70,19 +85,19 @@ def create_app(settings: ApiSettings) -> FastAPI:
         services.bells.stop()
         database.close()
 
-    app = FastAPI(title="CPT Service", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="CPT Service",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # the names that the audit log has, too
+    )
     app.state.services = services
-    app.include_router(jobs_router)
-    app.include_router(actions_router)
-    app.include_router(fleet_router)
+    for router in (jobs_router, actions_router, fleet_router, keys_router, projects_router, audit_router):
+        app.include_router(router, responses=documented(401, 403, 429))
     app.include_router(agent_router)
     problems.install(app)
-    app.add_middleware(
-        BodyLimits,
-        max_bytes=settings.max_body_bytes,
-        max_agent_bytes=settings.max_append_bytes,
-        max_depth=settings.max_json_depth,
-    )
+    _guard(app, settings)
 
     @app.get("/healthz", tags=["health"])
     def health() -> Health:
@@ -101,6 +116,27 @@ def create_app(settings: ApiSettings) -> FastAPI:
         return Health()
 
     return app
+
+
+def _guard(app: FastAPI, settings: ApiSettings) -> None:
+    """Put what looks at requests before anything else does around the application; the last is the outermost."""
+    app.add_middleware(
+        BodyLimits,
+        max_bytes=settings.max_body_bytes,
+        max_agent_bytes=settings.max_append_bytes,
+        max_depth=settings.max_json_depth,
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-Id"],
+            expose_headers=["Location", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id"],
+        )
+    if settings.auth == "off":
+        app.add_middleware(LocalOnly, host=settings.host, origins=settings.cors_origins)
+    app.add_middleware(Answers)
 
 
 def database_revision(services: ServicesDep) -> str | None:

@@ -45,7 +45,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._read = sessionmaker(self.engine, expire_on_commit=False)
-        self._write = sessionmaker(self.engine.execution_options(cpt_write=True), expire_on_commit=False)
+        self.writers = sessionmaker(self.engine.execution_options(cpt_write=True), expire_on_commit=False)
+        """Makes the sessions that write; `api.audit.recorder` listens to them."""
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -56,7 +57,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end, or rolls back on an exception."""
-        with self._write() as session, session.begin():
+        with self.writers() as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -68,7 +69,13 @@ def make_engine(url: str) -> Engine:
     """The engine for a URL, with what each database needs for durable commits."""
     backend = make_url(url).get_backend_name()
     if backend == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, pool_size=20, max_overflow=40)
+        engine = create_engine(
+            url,
+            connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+            pool_size=20,
+            max_overflow=40,
+            hide_parameters=True,
+        )
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
@@ -79,6 +86,7 @@ def make_engine(url: str) -> Engine:
             max_overflow=40,
             pool_timeout=10,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors are logged, and values are none of a log's business
             connect_args={
                 "connect_timeout": 5,
                 "client_encoding": "utf8",  # else a server with SQL_ASCII answers bytes

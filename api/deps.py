@@ -1,20 +1,28 @@
-"""What endpoints ask for: the parts of the running application and the callers' credentials."""
+"""What endpoints ask for: the parts of the running application, and who asks."""
 
 from __future__ import annotations
 
 import hmac
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Security
-from sqlalchemy.orm import Session
+from anyio import to_thread
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from api.agent.service import Limits
+from api.audit import recorder
 from api.broker import Bells
 from api.db import Database
 from api.hub import Hub
+from api.keys.authenticator import Authenticator, Identity, refused
+from api.keys.schemas import Scope
 from api.problems import ApiError
+from api.projects.repository import DEFAULT
+from api.rate import Buckets
 from api.settings import ApiSettings
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +33,8 @@ class Services:
     database: Database
     bells: Bells
     hub: Hub
-
-    def limits_of(self, _session: Session, _project: str) -> Limits:
-        """What a project may have at the same time: for all the same."""
-        return Limits(running_jobs=self.settings.project_max_running)
+    keys: Authenticator
+    buckets: Buckets
 
     def changed(self, job_id: str) -> None:
         """A job's log has grown: wake whoever follows it, here and in other processes."""
@@ -36,7 +42,7 @@ class Services:
         self.bells.wake(job_id)
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """The parts of the application that serves this request."""
     found: Services = request.app.state.services
     return found
@@ -44,19 +50,36 @@ def services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(services)]
 
+_api_key = HTTPBearer(
+    scheme_name="ApiKey",
+    bearerFormat="cpt_…",
+    auto_error=False,
+    description="An API key. The scopes are read, submit, admin and operator; each includes those before it.",
+)
+_agent_token = HTTPBearer(
+    scheme_name="AgentToken",
+    auto_error=False,
+    description="The workers' shared secret to claim, and then the token of the claimed attempt.",
+)
 
-def bearer(authorization: Annotated[str | None, Header()] = None) -> str:
-    """The bearer token of the request.
+Credentials = HTTPAuthorizationCredentials | None
+
+
+def _token(credentials: Credentials, what: str) -> str:
+    if credentials is None or not credentials.credentials:
+        raise ApiError(
+            401, "invalid_token", f"send 'Authorization: Bearer <{what}>'", headers={"WWW-Authenticate": "Bearer"}
+        )
+    return credentials.credentials
+
+
+def bearer(credentials: Annotated[Credentials, Depends(_agent_token)]) -> str:
+    """The bearer token of a worker's request.
 
     Raises:
         ApiError: there is none.
     """
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise ApiError(
-            401, "invalid_token", "send 'Authorization: Bearer <token>'", headers={"WWW-Authenticate": "Bearer"}
-        )
-    return token
+    return _token(credentials, "token")
 
 
 BearerDep = Annotated[str, Depends(bearer)]
@@ -70,7 +93,7 @@ def agent(services: ServicesDep, token: BearerDep) -> None:
     """
     expected = services.settings.agent_token.get_secret_value()
     if not hmac.compare_digest(token.encode(), expected.encode()):
-        raise ApiError(401, "invalid_token", "this is not the agent token of this server (CPT_AGENT_TOKEN)")
+        raise refused("this is not the agent token of this server (CPT_AGENT_TOKEN)")
 
 
 AgentDep = Depends(agent)
@@ -81,12 +104,113 @@ class Caller:
     """Who asks, and in which project: all that a client sees and makes is in it."""
 
     project: str
+    scope: Scope = Scope.OPERATOR
+    name: str = "local"
+    """Name of the key."""
+    key: str | None = None
+    """Id of the key; null on a server without keys."""
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether all projects are the caller's."""
+        return self.scope is Scope.OPERATOR
+
+    def require(self, scope: Scope) -> None:
+        """Go on only with this scope.
+
+        Raises:
+            ApiError: the key has less.
+        """
+        if not self.scope.includes(scope):
+            raise ApiError(
+                403,
+                "insufficient_scope",
+                f"this needs a key with scope {scope}, this one has {self.scope}",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+                required_scope=str(scope),
+            )
+
+    def may_enter(self, project: str) -> bool:
+        """Whether the project is the caller's."""
+        return self.is_operator or project == self.project
+
+    def choose(self, project: str | None) -> str:
+        """The project that a request names, the caller's own by default.
+
+        Raises:
+            ApiError: it is another's.
+        """
+        if project is not None and not self.may_enter(project):
+            self.require(Scope.OPERATOR)
+        return project or self.project
 
 
-def caller() -> Caller:
-    """The client of this request. There are no keys yet: everybody is the one user of the one project."""
-    return Caller(project="default")
+_EVERYBODY = Caller(project=DEFAULT)
+"""The caller where no keys are asked for: this machine's user."""
 
 
-Reader = Annotated[Caller, Security(caller, scopes=["read"])]
-Submitter = Annotated[Caller, Security(caller, scopes=["submit"])]
+async def caller(
+    request: Request,
+    services: ServicesDep,
+    security: SecurityScopes,
+    credentials: Annotated[Credentials, Depends(_api_key)],
+) -> Caller:
+    """The client of this request, if it may make it.
+
+    Raises:
+        ApiError: no valid key (401), a key without the scope (403), or too many requests (429).
+    """
+    found = _EVERYBODY
+    if services.settings.auth == "keys":
+        token = _token(credentials, "API key")
+        identity = services.keys.remembered(token)
+        if identity is None:
+            identity = await to_thread.run_sync(services.keys.look_up, token)
+        _count(request, services.buckets, identity)
+        found = Caller(identity.project, identity.scope, identity.name, identity.key)
+    for scope in security.scopes:
+        found.require(Scope(scope))
+    if request.method not in SAFE_METHODS:
+        recorder.begin(_act(request, found))
+    return found
+
+
+def _count(request: Request, buckets: Buckets, identity: Identity) -> None:
+    """Take the request from the allowances of its key and its project; the answer's headers tell of the tighter one."""
+    taken = [
+        buckets.take(kind, owner, rate)
+        for kind, owner, rate in (
+            ("key", identity.key, identity.key_rate),
+            ("project", identity.project, identity.project_rate),
+        )
+        if rate is not None
+    ]
+    if not taken:
+        return
+    tightest = max(taken, key=lambda allowance: (allowance.wait, -allowance.remaining))
+    request.state.headers = tightest.headers()
+    if tightest.wait:
+        raise ApiError(
+            429,
+            "rate_limited",
+            f"this {tightest.name} may make {tightest.per_minute} requests a minute: wait, see Retry-After",
+            headers={"Retry-After": str(math.ceil(tightest.wait))},
+        )
+
+
+def _act(request: Request, caller: Caller) -> recorder.Act:
+    return recorder.Act(
+        action=request.scope["route"].name,
+        project=caller.project,
+        actor=caller.name,
+        key=caller.key,
+        object=next(iter(request.path_params.values()), None),
+        address=request.client.host if request.client else None,
+        request_id=request.state.request_id,
+    )
+
+
+Reader = Annotated[Caller, Security(caller, scopes=[Scope.READ])]
+Submitter = Annotated[Caller, Security(caller, scopes=[Scope.SUBMIT])]
+Admin = Annotated[Caller, Security(caller, scopes=[Scope.ADMIN])]
+Operator = Annotated[Caller, Security(caller, scopes=[Scope.OPERATOR])]

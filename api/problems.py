@@ -139,14 +139,11 @@ def install(app: FastAPI) -> None:
     def _database(request: Request, error: DBAPIError | PoolTimeout) -> JSONResponse:
         away = isinstance(error, OperationalError | PoolTimeout) or error.connection_invalidated
         logger.warning("database error in %s %s: %s", request.method, request.url.path, error)
-        return (unavailable() if away else _internal()).response()
-
-    @app.exception_handler(Exception)
-    def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-        return _internal().response()  # Starlette logs the exception itself
+        return (unavailable() if away else internal()).response()
 
 
-def _internal() -> ApiError:
+def internal() -> ApiError:
+    """A defect of ours; the log has the exception, the answer nothing of it."""
     return ApiError(500, "internal", "a defect of the server; its log has the details")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _SECRETS = Path("/run/secrets")
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 DEFAULT_SECRETS = frozenset({"", "change-me", "changeme", "secret", "password", "test"})
 """What nobody may use as a secret."""
@@ -35,14 +39,17 @@ class ApiSettings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on."""
+    auth: Literal["keys", "off"] = "keys"
+    """`keys`: every request needs an API key; `off`: none does, which only a loopback address may have."""
+    cors_origins: Annotated[list[str], NoDecode] = []
+    """Origins whose web pages may use the API, such as `https://cpt.example.org`, separated by commas; none by
+    default."""
     data_root: Path | None = None
     """Where datasets lie, if the API sees the same folder as the workers: then a missing one is refused at once."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """Silence of a worker after which its attempt is ended and the job queued again."""
     sweep_seconds: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     """How often waiting jobs are rung for again, should a doorbell have been lost."""
-    project_max_running: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """Jobs of one project that may run at the same time; null: as many as there are slots."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     """Largest request body from a client."""
     max_append_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
@@ -59,6 +66,35 @@ class ApiSettings(BaseSettings):
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
         return self
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_named(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: name each as https://host or http://host:port, without *")
+        return value
+
+    @model_validator(mode="after")
+    def _keep_open_doors_inside(self) -> Self:
+        if self.auth == "off" and not _is_loopback(self.host):
+            raise ValueError(
+                f"CPT_AUTH=off lets everybody in who reaches {self.host}: set CPT_HOST=127.0.0.1, or CPT_AUTH=keys and "
+                "make a key with `cpt api create-key`"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @cache

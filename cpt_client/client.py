@@ -15,6 +15,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ import httpx
 
 from cpt_client import streaming
 from cpt_client.errors import CptError, from_response, unreachable
-from cpt_client.models import Event, Job, Page, Queue, Resource, Worker, parse, validate
+from cpt_client.models import Event, Job, Key, NewKey, Page, Queue, Resource, Worker, parse, validate
 from cpt_client.retry import TRANSIENT, delays
 from cpt_core import __version__
 from cpt_core.spec import JobSpec
@@ -36,20 +37,24 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 class Client:
     """A connection to one CPT server. Close it, or use it in a `with` statement.
 
-    Requests are repeated after a lost connection or a server that is briefly away; that is safe for all of them, since
-    submitting carries an idempotency key. Every method raises `CptError` when its request comes to nothing.
+    Requests are repeated after a lost connection or a server that is briefly away; that is safe, since submitting
+    carries an idempotency key and making an API key is not repeated. Every method raises `CptError` when its request
+    comes to nothing.
     """
 
-    def __init__(self, base_url: str | None = None, *, timeout: float = 30.0, tries: int = 4) -> None:
+    def __init__(
+        self, base_url: str | None = None, *, api_key: str | None = None, timeout: float = 30.0, tries: int = 4
+    ) -> None:
         """Prepare a client; nothing is sent yet.
 
         Args:
             base_url: address of the server; by default `CPT_URL` of the environment, or http://127.0.0.1:8000.
+            api_key: key to send; by default `CPT_API_KEY` of the environment, or none, as for `cpt up`.
             timeout: seconds to wait for an answer.
             tries: how often a request is sent before it is given up.
 
         Raises:
-            CptError: the address is no http or https URL.
+            CptError: the address is no http or https URL, or the key has characters that no header may have.
         """
         self.base_url = (base_url or os.environ.get("CPT_URL") or DEFAULT_URL).rstrip("/")
         self._tries = tries
@@ -59,10 +64,15 @@ class Client:
             raise CptError("invalid_url", f"{self.base_url!r} is not a URL: {error}") from error
         if url.scheme not in ("http", "https") or not url.host:
             raise CptError("invalid_url", f"{self.base_url!r} is not an http:// or https:// URL")
+        headers = {"User-Agent": f"cpt-client/{__version__}", "Accept": "application/json"}
+        if key := (api_key or os.environ.get("CPT_API_KEY", "")).strip():
+            if not (key.isascii() and key.isprintable()):
+                raise CptError("invalid_key", "the API key has characters that no key has: copy it again")
+            headers["Authorization"] = f"Bearer {key}"
         self._http = httpx.Client(
             base_url=url,
             timeout=httpx.Timeout(timeout, connect=5.0),
-            headers={"User-Agent": f"cpt-client/{__version__}", "Accept": "application/json"},
+            headers=headers,
             trust_env=not _is_loopback(url.host),  # a proxy of the environment cannot reach this machine's own server
         )
 
@@ -205,6 +215,43 @@ class Client:
             self._http, _path(job_id, "/stream"), after=after, patience=patience, on_disconnect=on_disconnect
         )
 
+    def create_key(
+        self,
+        name: str,
+        *,
+        scope: str = "submit",
+        project: str | None = None,
+        expires_at: datetime | None = None,
+        requests_per_minute: int | None = None,
+    ) -> NewKey:
+        """Make an API key; only this answer ever has its secret. Needs a key with scope admin.
+
+        Not repeated after a lost answer: a second key would be made, and the first one be nobody's.
+
+        Args:
+            name: label for people.
+            scope: read, submit, admin or operator; each includes those before it.
+            project: project it belongs to; null: the caller's. Another one needs scope operator.
+            expires_at: when it ends; null: never.
+            requests_per_minute: requests it may make; null: as many as its project.
+        """
+        wanted = {
+            "name": name,
+            "scope": scope,
+            "project": project,
+            "expires_at": expires_at.isoformat() if expires_at else None,
+            "requests_per_minute": requests_per_minute,
+        }
+        return parse(NewKey, self._request("POST", "/v1/keys", tries=1, json=wanted).content)
+
+    def keys(self, *, project: str | None = None) -> Iterator[Key]:
+        """The project's API keys, newest first, the revoked ones too. Needs a key with scope admin."""
+        return self._pages(Key, "/v1/keys", {"limit": 100, "project": project}, "cursor")
+
+    def revoke_key(self, key_id: str) -> Key:
+        """End an API key. Needs a key with scope admin."""
+        return parse(Key, self._request("DELETE", f"/v1/keys/{quote(key_id, safe='')}").content)
+
     def _act(self, job_id: str, action: str) -> Job:
         return parse(Job, self._request("POST", _path(job_id, f"/{action}")).content)
 
@@ -222,10 +269,10 @@ class Client:
                 return
             query[cursor] = page.next_cursor
 
-    def _request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, *, tries: int | None = None, **kwargs: Any) -> httpx.Response:
         """The answer with a status below 400, after repeats where the failure may pass."""
         waits = delays(0.2, 5.0)
-        for tries_left in reversed(range(self._tries)):
+        for tries_left in reversed(range(tries or self._tries)):
             wait = next(waits)
             try:
                 response = self._http.request(method, path, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from cpt_client.errors import NOT_A_SERVER, CptError
 from cpt_core import events
@@ -250,6 +250,38 @@ class Event(Resource):
     def fields(self) -> dict[str, Any]:
         """The fields of its type, such as `loss` of a step: see `cpt_core.events`."""
         return self.model_extra or {}
+
+
+class Key(Resource):
+    """An API key, without its secret."""
+
+    id: str
+    """`key_…`."""
+    prefix: str
+    """How the key begins."""
+    name: str
+    """Label for people."""
+    project: str
+    """Project it belongs to."""
+    scope: str
+    """read, submit, admin or operator."""
+    requests_per_minute: int | None = None
+    """Requests a minute it may make; null: as many as its project."""
+    created_at: AwareDatetime
+    """When it was made."""
+    expires_at: AwareDatetime | None = None
+    """When it ends; null: never."""
+    revoked_at: AwareDatetime | None = None
+    """When it was revoked."""
+    last_used_at: AwareDatetime | None = None
+    """When it was last used, up to a minute late."""
+
+
+class NewKey(Key):
+    """An API key that was just made."""
+
+    key: str = Field(repr=False)
+    """The key itself; shown this once."""
 
 
 class Page(Resource):

@@ -16,7 +16,6 @@ from cpt_core import cost
 from cpt_core.range_test import Bounds
 from cpt_core.schedules import Schedule
 from cpt_core.spec import AutoPrecision, JobSpec
-from cpt_core.train.errors import SpecError
 from cpt_core.train.spent import Spent
 
 
@@ -81,11 +80,9 @@ def plan(spec: JobSpec, data_root: Path) -> Plan:
         DataError: the dataset has to be read, and is missing, corrupt or smaller than a batch.
         SpecError: the model is from outside, and is not here or cannot be built so.
     """
-    import torch
-
     from cpt_core.data import DataError
     from cpt_core.data.size import size, steps_per_epoch
-    from cpt_core.models import build_model, sample_of
+    from cpt_core.models.measure import measure
 
     outputs, training_samples = size(spec.dataset, data_root)
     steps, an_epoch = spec.steps, steps_per_epoch(spec, training_samples)
@@ -94,12 +91,7 @@ def plan(spec: JobSpec, data_root: Path) -> Plan:
             f"A batch of {spec.samples_per_step} samples is larger than the training split, which has "
             f"{training_samples}: lower training.batch_size."
         )
-    try:
-        with torch.device("meta"):  # shapes are enough
-            model = build_model(spec, outputs)
-    except SpecError:  # for all but a few models, which ask for values while they are built
-        model = build_model(spec, outputs)
-    profile = cost.profile(model, *sample_of(spec))
+    parameters, profile = measure(spec, outputs)
     precision = spec.precision
     least, *most = _forecasts(spec, profile)
     return Plan(
@@ -107,7 +99,7 @@ def plan(spec: JobSpec, data_root: Path) -> Plan:
         batch_size=spec.training.batch_size,
         samples=steps * spec.samples_per_step,
         epochs=steps / an_epoch,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters,
         macs=profile.macs,
         max_bits=precision.max_bits,
         forecast=None if most else least,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cpt_core.events import AnyEvent, Checkpoint
+from cpt_core.model_limits import ModelLimits
 from cpt_core.spec import JobSpec, Labels, Name
 
 DOORBELL = "cpt.doorbell"
@@ -65,6 +66,8 @@ class Assignment(Message):
     """Proof of holding the attempt; sent as a bearer token with each append."""
     spec: JobSpec
     """What to train."""
+    model_limits: ModelLimits = ModelLimits()
+    """How large its model may be. Only the worker can count, so it ends the attempt with `spec_error`."""
     resume: Checkpoint | None
     """Last registered checkpoint, to continue from."""
     lease_seconds: float

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.events import Checkpoint
+from cpt_core.model_limits import ModelLimits
 from cpt_core.spec import JobSpec
 
 
@@ -33,6 +34,8 @@ class Run(BaseModel):
     """Folder for what is worked out from datasets once, such as a vocabulary; null: worked out each time."""
     resume: Checkpoint | None = None
     """Checkpoint to continue from."""
+    model_limits: ModelLimits = ModelLimits()
+    """How large the model may be."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of each rank on a CPU; null: the machine's cores divided by the ranks."""
     grid_gco2e_per_kwh: GridFactor = WORLD_AVERAGE

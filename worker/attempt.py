@@ -174,6 +174,7 @@ class Attempt:
             best=best_folder(assignment.job_id),
             data_root=self._settings.data_root,
             cache=self._settings.state_dir / "cache",
+            model_limits=assignment.model_limits,
             resume=assignment.resume,
             threads=self._slot.threads(assignment.spec.resources.devices),
             grid_gco2e_per_kwh=self._settings.grid_gco2e_per_kwh,

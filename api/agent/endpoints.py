@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/agent", tags=["agent"])
 )
 def claim(request: ClaimRequest, services: ServicesDep) -> Assignment | Response:
     """Take the next job that fits a free slot."""
-    assignment = service.claim(services.database, request, services.settings.lease_seconds, services.limits_of)
+    assignment = service.claim(services.database, request, services.settings.lease_seconds)
     if assignment is None:
         return Response(status_code=204)
     services.changed(assignment.job_id)

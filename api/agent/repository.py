@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
@@ -33,10 +34,18 @@ def has_work(session: Session, queue: str) -> bool:
     return session.execute(select(exists().where(Job.state == State.QUEUED, Job.queue == queue))).scalar_one()
 
 
+class Next(NamedTuple):
+    """A job that waits, not locked."""
+
+    pk: int
+    project: str
+    devices: int
+
+
 def next_queued(
     session: Session, request: ClaimRequest, *, but: Collection[int], but_projects: Collection[str]
-) -> tuple[int, str] | None:
-    """(key, project) of the job that a slot should take next, but for some jobs and projects.
+) -> Next | None:
+    """The job that a slot should take next, but for some jobs and projects.
 
     The highest priority first; among equal ones the project with the fewest devices in use; then the oldest.
     """
@@ -48,7 +57,7 @@ def next_queued(
     )
     missing = exists().where(JobLabel.job == Job.pk, JobLabel.label.not_in(request.labels))
     query = (
-        select(Job.pk, Job.project)
+        select(Job.pk, Job.project, Job.devices)
         .outerjoin(use, use.c.project == Job.project)
         .where(
             Job.state == State.QUEUED,
@@ -64,7 +73,7 @@ def next_queued(
         .limit(1)
     )
     row = session.execute(query).one_or_none()
-    return (row[0], row[1]) if row else None
+    return Next(*row) if row else None
 
 
 def lock_queued(session: Session, pk: int) -> Job | None:
@@ -73,9 +82,9 @@ def lock_queued(session: Session, pk: int) -> Job | None:
     return session.scalars(query).one_or_none()
 
 
-def running(session: Session, project: str) -> int:
-    """Jobs of the project that workers hold."""
-    query = select(func.count()).select_from(Job).where(Job.project == project, Job.state.in_(_ACTIVE))
+def running_devices(session: Session, project: str) -> int:
+    """Devices of the project's jobs that workers hold."""
+    query = select(func.coalesce(func.sum(Job.devices), 0)).where(Job.project == project, Job.state.in_(_ACTIVE))
     return session.execute(query).scalar_one()
 
 

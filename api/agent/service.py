@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy.orm import Session
@@ -22,26 +20,16 @@ from api.jobs import repository
 from api.jobs.ledger import Ledger, Refused
 from api.jobs.models import Attempt, Job
 from api.problems import ApiError, not_found
+from api.projects.repository import limits_of
 from cpt_core.events import Checkpoint, now
+from cpt_core.model_limits import ModelLimits
 from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest
 from cpt_core.spec import JobSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a project may have at the same time; null: as much as there is."""
-
-    running_jobs: int | None = None
-    """Jobs that workers hold."""
-
-
-LimitsOf = Callable[[Session, str], Limits]
-"""The limits of a project, asked for within the transaction that decides on a claim."""
 
 _REFUSAL_STATUS = {"stale_attempt": 409, "sequence_gap": 409, "invalid_record": 422}
 
 
-def claim(database: Database, request: ClaimRequest, lease_seconds: float, limits_of: LimitsOf) -> Assignment | None:
+def claim(database: Database, request: ClaimRequest, lease_seconds: float) -> Assignment | None:
     """The next job for a free slot, as a new attempt; None if nothing fits.
 
     A repeated claim gets its attempt again, with a new token, as long as nothing has been heard of it.
@@ -55,7 +43,7 @@ def claim(database: Database, request: ClaimRequest, lease_seconds: float, limit
                 return None
             attempt.token_hash = _digest(token)
             return _assignment(session, job, token, lease_seconds)
-        found = _choose(session, request, limits_of)
+        found = _choose(session, request)
         if found is None:
             return None
         before = repository.ledger(found, None)
@@ -76,21 +64,22 @@ def claim(database: Database, request: ClaimRequest, lease_seconds: float, limit
         return _assignment(session, found, token, lease_seconds)
 
 
-def _choose(session: Session, request: ClaimRequest, limits_of: LimitsOf) -> Job | None:
+def _choose(session: Session, request: ClaimRequest) -> Job | None:
     """The job to take, locked; no other claim is decided on from here to the end of the transaction."""
     if not claims.has_work(session, request.queue):
         return None  # most claims find nothing, and need not wait for each other
     claims.one_claim_at_a_time(session)
     taken, full = set[int](), set[str]()
     while (following := claims.next_queued(session, request, but=taken, but_projects=full)) is not None:
-        pk, project = following
-        limit = limits_of(session, project).running_jobs
-        if limit is not None and claims.running(session, project) >= limit:
-            full.add(project)
-        elif (job := claims.lock_queued(session, pk)) is not None:
+        limit = limits_of(session, following.project).max_running_devices
+        if limit is not None and claims.running_devices(session, following.project) + following.devices > limit:
+            full.add(
+                following.project
+            )  # its smaller jobs do not overtake this one for ever
+        elif (job := claims.lock_queued(session, following.pk)) is not None:
             return job
         else:
-            taken.add(pk)
+            taken.add(following.pk)
     return None
 
 
@@ -143,11 +132,13 @@ def expire(database: Database, pulse: Pulse) -> bool:
 
 
 def _assignment(session: Session, job: Job, token: str, lease_seconds: float) -> Assignment:
+    limits = limits_of(session, job.project)
     return Assignment(
         job_id=job.id,
         attempt=job.attempt,
         token=token,
         spec=JobSpec.model_validate_json(job.spec),
+        model_limits=ModelLimits(max_parameters=limits.max_parameters, max_macs=limits.max_macs),
         resume=Checkpoint.model_validate_json(job.last_checkpoint) if job.last_checkpoint else None,
         lease_seconds=lease_seconds,
         running_seconds=claims.running_seconds(session, job),

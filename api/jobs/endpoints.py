@@ -30,7 +30,7 @@ IdempotencyKey = Annotated[
 LimitParam = Annotated[int, Query(ge=1, le=5000, description="Entries at most.")]
 
 
-@router.post("/jobs", status_code=201, responses=documented(400, 413, 422))
+@router.post("/jobs", status_code=201, responses=documented(400, 409, 413, 422))
 def create_job(
     spec: JobSpec,
     services: ServicesDep,

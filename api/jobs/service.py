@@ -16,6 +16,7 @@ from api.jobs.ledger import Ledger
 from api.jobs.models import Event, Job, JobLabel, Metric
 from api.jobs.schemas import StateChanged
 from api.problems import ApiError, FieldProblem, invalid, not_found
+from api.projects import quota
 from cpt_core.events import now
 from cpt_core.lifecycle import FINAL, State
 from cpt_core.spec import FileDataset, JobSpec
@@ -91,7 +92,12 @@ def once(
 def insert(
     session: Session, project: str, spec: JobSpec, idempotency_key: str | None, digest: str, **origin: str | None
 ) -> Job:
-    """A new job, queued, with the first entry of its log. `origin`: columns that say what it was made from."""
+    """A new job, queued, with the first entry of its log. `origin`: columns that say what it was made from.
+
+    Raises:
+        ApiError: the project may not have it.
+    """
+    quota.admit(session, project, spec)
     resources = spec.resources
     job = Job(
         id=f"job_{secrets.token_hex(12)}",

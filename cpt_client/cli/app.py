@@ -218,6 +218,54 @@ def workers(json: Json = False, url: Url = None) -> None:
     fleet.workers(url=url, as_json=json)
 
 
+keys = typer.Typer(help="API keys of a server: make, list, revoke. Needs CPT_API_KEY with scope admin.")
+app.add_typer(keys, name="keys", rich_help_panel=CLIENT, no_args_is_help=True)
+
+
+@keys.command("create", epilog=exits.HELP)
+def create_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will use it.", show_default=False)],
+    scope: Annotated[
+        str, typer.Option(help="read, submit, admin or operator; each includes those before it.")
+    ] = "submit",
+    project: Annotated[str | None, typer.Option(help="Project it belongs to; by default that of your own key.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="Days until it ends; by default never.")] = None,
+    rate: Annotated[
+        int | None, typer.Option("--requests-per-minute", min=1, help="By default as many as its project.")
+    ] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Make an API key and print it: it is shown this once."""
+    from cpt_client.cli import keys as implementation
+
+    implementation.create(name, url=url, scope=scope, project=project, days=days, rate=rate, as_json=json)
+
+
+@keys.command("list", epilog=exits.HELP)
+def list_keys(
+    project: Annotated[str | None, typer.Option(help="Project; by default that of your own key.")] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """List a project's API keys, newest first, the revoked ones too."""
+    from cpt_client.cli import keys as implementation
+
+    implementation.list_keys(url=url, project=project, as_json=json)
+
+
+@keys.command("revoke", epilog=exits.HELP)
+def revoke_key(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, key_….", show_default=False)],
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """End an API key for good."""
+    from cpt_client.cli import keys as implementation
+
+    implementation.revoke(key, url=url, as_json=json)
+
+
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)
 def train(
     spec: Spec,
@@ -341,11 +389,21 @@ def worker() -> None:
     parts.worker()
 
 
-@app.command(rich_help_panel=ALONE, epilog=exits.HELP)
+@app.command(rich_help_panel=ALONE, epilog=exits.HELP, context_settings={"ignore_unknown_options": True})
 def api(
-    command: Annotated[str, typer.Argument(metavar="[serve|migrate]", help="Serve, or update the database.")] = "serve",
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[serve|migrate|create-key NAME]",
+            help="Serve; update the database; or make an API key in it: [--scope SCOPE] [--project PROJECT].",
+        ),
+    ] = None,
 ) -> None:
-    """Run the API, or bring its database up to date. Its settings are CPT_… variables of the environment."""
+    """Run the API, bring its database up to date, or make a key. Its settings are CPT_… variables.
+
+    The first key of a new server is made here, where the database is: `cpt api create-key NAME` prints one with scope
+    operator. With it, `cpt keys create` makes the others.
+    """
     from cpt_client.cli import parts
 
-    parts.api(command)
+    parts.api(command or ["serve"])

@@ -52,6 +52,12 @@ def _hint(error: CptError) -> str:
 
     if error.code in (UNREACHABLE, NOT_A_SERVER):
         return "start a server with `cpt up`, or give its address with --url or CPT_URL"
+    if error.status == 401:
+        return "set CPT_API_KEY to an API key of this server; whoever runs it makes one with `cpt keys create`"
+    if error.status == 403:
+        return "ask whoever runs the server for a key that may do this"
+    if error.code == "key_not_found":
+        return "`cpt keys list` shows the keys there are"
     if error.status == 404 or any(item.parameter == "job_id" for item in error.errors):
         return "`cpt list` shows the jobs there are"
     if error.is_server_side:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 import typer
 
@@ -33,9 +34,9 @@ def worker() -> None:
     raise typer.Exit(main())
 
 
-def api(command: str) -> None:
-    """Run the API in this process, or migrate its database."""
+def api(arguments: Sequence[str]) -> None:
+    """Run a command of the API in this process."""
     require("api", "uvicorn", "sqlalchemy", "alembic")
     from api.__main__ import main
 
-    raise typer.Exit(main([command]))
+    raise typer.Exit(main(arguments))

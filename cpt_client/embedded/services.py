@@ -54,6 +54,7 @@ class Settings:
             "CPT_BROKER_URL": self.broker_url,
             "CPT_AGENT_TOKEN": home.secret("agent"),
             "CPT_HOST": HOST,
+            "CPT_AUTH": "off",
             "CPT_PORT": str(self.port),
             "CPT_API_URL": self.url,
             "CPT_STORAGE_URL": str(home.storage),

@@ -19,7 +19,9 @@ from cpt_core.checkpoint.files import folder_of, prune
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
+from cpt_core.model_limits import ModelLimits
 from cpt_core.models import build_model, sample_of
+from cpt_core.models.measure import measure
 from cpt_core.quant import native, quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
@@ -66,6 +68,7 @@ class Trainer:
         self.evaluation_bits = spec.evaluation.bits or precision.max_bits
 
         self.task = load_task(run, ranks)
+        self._check_size()
         torch.manual_seed(derive(training.seed, "initial weights"))
         self.model = build_model(spec, self.task.outputs).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
@@ -89,6 +92,14 @@ class Trainer:
         spent = Spent(self.profile, spec.samples_per_step)
         spent.add_all(*(map(bits.bits, range(self.first_step)) for bits in (self.forward_bits, self.backward_bits)))
         self.account = Account(run, ranks, self.profile, spent)
+
+    def _check_size(self) -> None:
+        limits = self.run.model_limits
+        if limits == ModelLimits():
+            return
+        parameters, profile = measure(self.spec, self.task.outputs)
+        if (reason := limits.exceeded(parameters, profile.macs)) is not None:
+            raise SpecError(reason)
 
     def train(self) -> Finished:
         """Train to the last step, or until asked to stop, and say how it ended.

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from api.app import create_app
+from api.deps import Services
+from api.keys import service as keys
+from api.keys.schemas import NewKey
+from api.projects import service as projects
+from api.projects.schemas import NewProject, ProjectLimits
 from api.settings import ApiSettings
 from migrations import upgrade
 
@@ -25,6 +32,24 @@ def data_root(tmp_path: Path) -> Path:
     return root
 
 
+@contextmanager
+def serving(database_url: str, data_root: Path, **settings: Any) -> Iterator[TestClient]:
+    """The application with these settings."""
+    upgrade(database_url)
+    app = create_app(
+        ApiSettings(
+            database_url=SecretStr(database_url),
+            broker_url=SecretStr("redis://127.0.0.1:1/0"),
+            agent_token=SecretStr(AGENT_TOKEN),
+            data_root=data_root,
+            sweep_seconds=60,
+            **settings,
+        )
+    )
+    with TestClient(app, base_url="http://127.0.0.1") as opened:
+        yield opened
+
+
 @pytest.fixture
 def settings() -> dict[str, Any]:
     """Settings of the API beside those that all tests have; a test class or module may override it."""
@@ -33,17 +58,36 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture
 def client(database_url: str, data_root: Path, settings: dict[str, Any]) -> Iterator[TestClient]:
-    upgrade(database_url)
-    found = ApiSettings(
-        database_url=SecretStr(database_url),
-        broker_url=SecretStr("redis://127.0.0.1:1/0"),
-        agent_token=SecretStr(AGENT_TOKEN),
-        data_root=data_root,
-        sweep_seconds=60,
-        **settings,
-    )
-    with TestClient(create_app(found), raise_server_exceptions=False) as opened:
+    """A server that asks for no keys."""
+    with serving(database_url, data_root, **{"auth": "off"} | settings) as opened:
         yield opened
+
+
+class Keyed:
+    """A server that asks for keys."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.services: Services = cast(FastAPI, client.app).state.services
+
+    def key(self, scope: str, project: str = "default", **fields: Any) -> dict[str, str]:
+        """Headers with a new key."""
+        _, key = keys.create(
+            self.services.database, project, NewKey(name=f"{scope} of {project}", scope=scope, **fields)
+        )
+        return {"Authorization": f"Bearer {key}"}
+
+    def project(self, project_id: str, **limits: Any) -> None:
+        """Make a project."""
+        projects.create(
+            self.services.database, NewProject(id=project_id, name=project_id, limits=ProjectLimits(**limits))
+        )
+
+
+@pytest.fixture
+def keyed(database_url: str, data_root: Path) -> Iterator[Keyed]:
+    with serving(database_url, data_root) as opened:
+        yield Keyed(opened)
 
 
 Claim = Callable[..., dict[str, Any] | None]

@@ -14,14 +14,15 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from api.agent import service as agent
-from api.agent.service import Limits
 from api.db import Database
 from api.jobs import control, service
+from api.projects.models import Project
+from cpt_core.events import now
 from cpt_core.lifecycle import ACTIVE
 from cpt_core.protocol import AppendRequest, Assignment, ClaimRequest
-from tests.api.agent import append
 from tests.api.conftest import Claim
 from tests.api.factories import ended, spec, spec_document
 
@@ -39,12 +40,15 @@ def request(**changes: Any) -> ClaimRequest:
     return ClaimRequest.model_validate(found | changes)
 
 
-def at_most(jobs: int | None) -> Callable[..., Limits]:
-    return lambda _session, _project: Limits(running_jobs=jobs)
+def allow(database: Database, **devices: int) -> None:
+    """Let projects have so many devices in use."""
+    with database.write() as session:
+        for project, allowed in devices.items():
+            session.add(Project(id=project, name=project, created_at=now(), max_running_devices=allowed))
 
 
-def take(database: Database, limit: int | None = None, **changes: Any) -> Assignment | None:
-    return agent.claim(database, request(**changes), LEASE, at_most(limit))
+def take(database: Database, **changes: Any) -> Assignment | None:
+    return agent.claim(database, request(**changes), LEASE)
 
 
 def put(database: Database, project: str, **resources: Any) -> str:
@@ -89,51 +93,43 @@ def test_priority_comes_before_fairness(database: Database) -> None:
 
 def test_a_project_at_its_limit_is_passed_over_until_one_of_its_jobs_ends(database: Database) -> None:
     of = {put(database, "a", priority=9): "a" for _ in range(3)} | {put(database, "b"): "b"}
-    claimed = [take(database, limit=1) for _ in range(3)]
+    allow(database, a=1, b=1)
+    claimed = [take(database) for _ in range(3)]
     assert projects(database, claimed, of) == "ab"
     assert claimed[2] is None
     first = claimed[0]
     assert first
     end = AppendRequest(first_seq=1, records=[ended("failed", "spec_error")])
     agent.append(database, first.job_id, first.attempt, first.token, end)
-    assert projects(database, [take(database, limit=1)], of) == "a"
+    assert projects(database, [take(database)], of) == "a"
 
 
 def test_limits_are_each_projects_own(database: Database) -> None:
     of = {put(database, "a"): "a" for _ in range(3)} | {put(database, "b"): "b" for _ in range(3)}
-    limits = {"a": 0, "b": 2}
-    claimed = [
-        agent.claim(database, request(), LEASE, lambda _session, project: Limits(running_jobs=limits[project]))
-        for _ in range(4)
-    ]
-    assert projects(database, claimed, of) == "bb"
+    allow(database, a=1, b=2)
+    claimed = [take(database) for _ in range(4)]
+    assert sorted(projects(database, claimed, of)) == ["a", "b", "b"]
 
 
-class TestSetting:
-    @pytest.fixture
-    def settings(self) -> dict[str, Any]:
-        return {"project_max_running": 2}
-
-    def test_the_setting_holds_for_every_project(self, client: TestClient, claim: Claim) -> None:
-        for _ in range(3):
-            submit(client)
-        first = claim()
-        assert first
-        assert claim()
-        assert claim() is None
-        append(client, first, 1, [ended("failed", "spec_error")])
-        assert claim()
+def test_a_job_that_needs_more_devices_than_are_left_is_not_passed_by_a_smaller_one_of_its_project(
+    database: Database,
+) -> None:
+    of = {put(database, "a", devices=devices): str(devices) for devices in (2, 3, 1)}
+    allow(database, a=4)
+    claimed = [take(database) for _ in range(3)]
+    assert projects(database, claimed, of) == "2"
 
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_claims_at_the_same_moment_never_pass_the_limit_nor_share_a_job(database: Database, limit: int) -> None:
     for number in range(12):
         put(database, "ab"[number % 2])
+    allow(database, a=limit, b=limit)
     start = threading.Barrier(8)
 
     def claims() -> list[Assignment | None]:
         start.wait()
-        return [take(database, limit=limit) for _ in range(4)]
+        return [take(database) for _ in range(4)]
 
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(claims) for _ in range(8)]
@@ -176,12 +172,15 @@ def everything(database: Database) -> list[Any]:
 
 def best(waiting: dict[str, tuple[str, int, int]], active: dict[str, tuple[str, int]], limit: int) -> str | None:
     """The rule, told once more and plainly: {job: (project, priority, devices)} in the order of submission."""
-    jobs = Counter(project for project, _ in active.values())
-    devices: Counter[str] = Counter()
-    for project, used in active.values():
-        devices[project] += used
-    fit = [job for job, (project, _, _) in waiting.items() if jobs[project] < limit]
-    return min(fit, key=lambda job: (-waiting[job][1], devices[waiting[job][0]]), default=None)
+    used: Counter[str] = Counter()
+    for project, devices in active.values():
+        used[project] += devices
+    first: dict[str, str] = {}
+    for job, (project, _, _) in sorted(waiting.items(), key=lambda item: -item[1][1]):
+        first.setdefault(project, job)
+    fit = [job for job, (project, _, devices) in waiting.items() if used[project] + devices <= limit]
+    fit = [job for job in fit if job in first.values()]
+    return min(fit, key=lambda job: (-waiting[job][1], used[waiting[job][0]]), default=None)
 
 
 @hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -198,9 +197,12 @@ def best(waiting: dict[str, tuple[str, int, int]], active: dict[str, tuple[str, 
 def test_every_claim_gets_the_job_that_the_rule_names(
     database: Database, moves: list[tuple[str, str, int, int]]
 ) -> None:
-    limit = 2
+    limit = 4
     waiting: dict[str, tuple[str, int, int]] = {}
     active: dict[str, tuple[str, int]] = {}
+    with database.write() as session:
+        session.execute(delete(Project))
+    allow(database, a=limit, b=limit, c=limit)
     for move, project, number, devices in moves:
         if move == "submit":
             waiting[put(database, project, priority=number, devices=2 ** (devices - 1))] = (
@@ -216,7 +218,7 @@ def test_every_claim_gets_the_job_that_the_rule_names(
             assert agent.expire(database, pulse)
         elif move == "claim":
             expected = best(waiting, active, limit)
-            found = take(database, limit=limit)
+            found = take(database)
             assert (found and found.job_id) == expected
             if expected:
                 owner, _, used = waiting.pop(expected)

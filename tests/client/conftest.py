@@ -48,16 +48,21 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> 
 class Api:
     """`python -m api` on a SQLite file."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **env: str) -> None:
         self.port = free_port(0)
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = secrets.token_urlsafe(32)
-        self.env = os.environ | {
-            "CPT_DATABASE_URL": f"sqlite:///{folder / 'cpt.db'}",
-            "CPT_BROKER_URL": NOWHERE,
-            "CPT_AGENT_TOKEN": self.token,
-            "CPT_PORT": str(self.port),
-        }
+        self.env = (
+            os.environ
+            | {
+                "CPT_DATABASE_URL": f"sqlite:///{folder / 'cpt.db'}",
+                "CPT_BROKER_URL": NOWHERE,
+                "CPT_AGENT_TOKEN": self.token,
+                "CPT_PORT": str(self.port),
+                "CPT_AUTH": "off",
+            }
+            | env
+        )
         self._log = (folder / "api.log").open("ab")
         subprocess.run([sys.executable, "-m", "api", "migrate"], env=self.env, check=True, stderr=self._log)
         self.start()

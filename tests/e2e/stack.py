@@ -69,6 +69,7 @@ class Stack:
             "CPT_BROKER_URL": self.redis_url,
             "CPT_AGENT_TOKEN": TOKEN,
             "CPT_PORT": str(self.api_port),
+            "CPT_AUTH": "off",
             "CPT_API_URL": self.url,
             "CPT_STORAGE_URL": str(self.storage),
             "CPT_DATA_ROOT": str(self.data_root),

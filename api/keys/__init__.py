@@ -1,0 +1,1 @@
+"""API keys: what clients prove with who they are."""

@@ -1,0 +1,1 @@
+"""Projects: what keys, jobs and everything else of clients belong to, and what each may use."""

@@ -1,0 +1,107 @@
+"""Every change is in the audit log: who, what, to what, when and from where."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from tests.api.conftest import Keyed
+from tests.api.factories import spec_document
+from tests.api.surface import ACTIONS_BEFORE, operations
+
+
+def entries(keyed: Keyed, headers: dict[str, str], query: str = "") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = keyed.client.get(f"/v1/audit{query}", headers=headers).json()["data"]
+    return found
+
+
+def test_every_change_that_a_client_can_make_leaves_one_entry(keyed: Keyed) -> None:
+    operator = keyed.key("operator")
+    own = keyed.client.get("/v1/keys/self", headers=operator).json()
+    for operation in operations(keyed.client.app):
+        if operation.method == "GET":
+            continue
+        job = keyed.client.post("/v1/jobs", json=spec_document(), headers=operator).json()["id"]
+        key = keyed.client.post("/v1/keys", json={"name": "x"}, headers=operator).json()["id"]
+        for action in ACTIONS_BEFORE.get(operation.name, ()):
+            assert keyed.client.post(f"/v1/jobs/{job}/{action}", headers=operator).is_success
+        objects = {"job_id": job, "key_id": key, "project_id": "default"}
+        before = len(entries(keyed, operator))
+        request_id = f"test-{operation.name}"
+        answer = keyed.client.request(
+            operation.method,
+            operation.url(objects),
+            json=operation.body,
+            headers=operator | {"X-Request-Id": request_id},
+        )
+        assert answer.is_success, (operation, answer.text)
+        found = entries(keyed, operator)
+        assert len(found) - before == int(operation.is_change), operation
+        if not operation.is_change:
+            continue
+        assert abs(datetime.fromisoformat(found[0].pop("time")) - datetime.now(UTC)) < timedelta(minutes=5)
+        target = operation.url(objects).split("/")[3] if "{" in operation.path else answer.json()["id"]
+        assert found[0] == {
+            "id": found[0]["id"],
+            "object": "audit_entry",
+            "project": "default",
+            "actor": own["name"],
+            "key": own["id"],
+            "action": operation.name,
+            "target": target,
+            "address": "testclient",
+            "request_id": request_id,
+        }
+
+
+def test_what_changed_nothing_leaves_no_entry(keyed: Keyed) -> None:
+    admin = keyed.key("admin")
+    once = admin | {"Idempotency-Key": "once"}
+    made = keyed.client.post("/v1/jobs", json=spec_document(), headers=once).json()
+    keyed.client.post(f"/v1/jobs/{made['id']}/cancel", headers=admin)
+    before = entries(keyed, admin)
+    assert keyed.client.post("/v1/jobs", json=spec_document(), headers=once).status_code == 201  # replayed
+    assert keyed.client.post("/v1/jobs", json=spec_document(colour="red"), headers=admin).status_code == 422
+    assert keyed.client.post("/v1/keys", json={"name": "x", "scope": "operator"}, headers=admin).status_code == 403
+    assert entries(keyed, admin) == before
+
+
+def test_the_entry_and_the_change_are_one_transaction(keyed: Keyed) -> None:
+    """The entry cannot be written, so the change is not made either."""
+    admin = keyed.key("admin")
+    with keyed.services.database.write() as session:
+        session.execute(text("ALTER TABLE audit_entries RENAME TO elsewhere"))
+    assert keyed.client.post("/v1/jobs", json=spec_document(), headers=admin).status_code >= 500
+    with keyed.services.database.write() as session:
+        session.execute(text("ALTER TABLE elsewhere RENAME TO audit_entries"))
+    assert keyed.client.get("/v1/jobs", headers=admin).json()["data"] == []
+
+
+def test_the_log_is_read_page_by_page_and_by_action_and_target(keyed: Keyed) -> None:
+    admin = keyed.key("admin")
+    jobs = [keyed.client.post("/v1/jobs", json=spec_document(), headers=admin).json()["id"] for _ in range(3)]
+    keyed.client.post(f"/v1/jobs/{jobs[0]}/cancel", headers=admin)
+    assert [entry["action"] for entry in entries(keyed, admin, f"?target={jobs[0]}")] == ["cancel_job", "create_job"]
+    assert [entry["target"] for entry in entries(keyed, admin, "?action=create_job&limit=2")] == jobs[:0:-1]
+    first = keyed.client.get("/v1/audit?limit=3", headers=admin).json()
+    rest = entries(keyed, admin, f"?cursor={first['next_cursor']}")
+    assert [entry["target"] for entry in rest] == [jobs[0]]
+
+
+def test_an_admin_reads_its_projects_log_and_an_operator_all(keyed: Keyed) -> None:
+    for project in ("alpha", "beta"):
+        keyed.project(project)
+        keyed.client.post("/v1/jobs", json=spec_document(), headers=keyed.key("submit", project))
+    assert {entry["project"] for entry in entries(keyed, keyed.key("admin", "alpha"))} == {"alpha"}
+    operator = keyed.key("operator")
+    assert {entry["project"] for entry in entries(keyed, operator)} == {"alpha", "beta"}
+    assert {entry["project"] for entry in entries(keyed, operator, "?project=beta")} == {"beta"}
+
+
+def test_without_keys_the_actor_is_local(client: TestClient) -> None:
+    client.post("/v1/jobs", json=spec_document())
+    [entry] = client.get("/v1/audit").json()["data"]
+    assert (entry["actor"], entry["key"], entry["action"]) == ("local", None, "create_job")
