@@ -15,12 +15,16 @@ from pydantic import BaseModel
 from api import problems
 from api.agent.endpoints import router as agent_router
 from api.answers import Answers
+from api.artifacts.endpoints import router as artifacts_router
 from api.audit import recorder
 from api.audit.endpoints import router as audit_router
 from api.background import Deadlines, Reaper, Sweeper, Ticker
 from api.broker import Bells
+from api.checkpoints.endpoints import router as checkpoints_router
+from api.datasets.endpoints import router as datasets_router
 from api.db import Database
 from api.deps import Services, ServicesDep
+from api.files.service import FileSweeper
 from api.fleet.endpoints import router as fleet_router
 from api.hub import Hub
 from api.jobs.actions import router as actions_router
@@ -29,11 +33,15 @@ from api.keys.authenticator import Authenticator
 from api.keys.endpoints import router as keys_router
 from api.limits import BodyLimits
 from api.local import LocalOnly
+from api.logs.archive import LogArchiver
+from api.logs.endpoints import agent_router as agent_logs_router
+from api.logs.endpoints import router as logs_router
 from api.problems import ApiError, documented
 from api.projects.endpoints import router as projects_router
 from api.rate import Buckets
 from api.settings import ApiSettings
 from cpt_core import __version__
+from cpt_core.storage import open_storage
 from migrations import head_revision
 
 logger = logging.getLogger(__name__)
@@ -48,6 +56,20 @@ Errors are RFC 9457 problem documents with a stable `code`, and `errors` that na
 """
 
 
+CLIENT_ROUTERS = (
+    jobs_router,
+    actions_router,
+    checkpoints_router,
+    logs_router,
+    artifacts_router,
+    datasets_router,
+    fleet_router,
+    keys_router,
+    projects_router,
+    audit_router,
+)
+
+
 class Health(BaseModel):
     """The process answers."""
 
@@ -60,7 +82,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     broker_url = settings.broker_url.get_secret_value()
     recorder.attach(database)
     keys = Authenticator(database)
-    services = Services(settings, database, Bells(broker_url), Hub(broker_url), keys, Buckets())
+    storage = open_storage(settings.storage_url)
+    services = Services(settings, database, Bells(broker_url), Hub(broker_url), storage, keys, Buckets())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -73,6 +96,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
             Ticker("sweeper", settings.sweep_seconds, sweeper.tick),
             Ticker("deadlines", settings.sweep_seconds, deadlines.tick),
             Ticker("key uses", KEY_USE_SECONDS, keys.write_uses),
+            Ticker("log archiver", settings.sweep_seconds, LogArchiver(database, storage).tick),
+            Ticker("file sweeper", settings.sweep_seconds, FileSweeper(database, storage).tick),
         ]
         services.bells.start()
         services.hub.start()
@@ -93,9 +118,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,  # the names that the audit log has, too
     )
     app.state.services = services
-    for router in (jobs_router, actions_router, fleet_router, keys_router, projects_router, audit_router):
+    for router in CLIENT_ROUTERS:
         app.include_router(router, responses=documented(401, 403, 429))
-    app.include_router(agent_router)
+    for router in (agent_router, agent_logs_router):
+        app.include_router(router)
     problems.install(app)
     _guard(app, settings)
 

@@ -26,6 +26,16 @@ def json_depth(body: bytes | bytearray, limit: int) -> int:
     return deepest
 
 
+def _is_streamed(scope: Scope) -> bool:
+    """Whether the endpoint takes the body as it comes, with a limit of its own: an upload is not held in memory."""
+    return bool(scope["method"] == "POST" and scope["path"] == "/v1/datasets")
+
+
+def _is_binary(scope: Scope) -> bool:
+    """Whether the body says that it is no JSON; nothing parses it then."""
+    return (b"content-type", b"application/octet-stream") in scope["headers"]
+
+
 class BodyLimits:
     """ASGI middleware: 413 for a body that is too large, 400 for JSON nested too deeply.
 
@@ -40,7 +50,7 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
+        if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH") or _is_streamed(scope):
             await self.app(scope, receive, send)
             return
         limit = self.max_agent_bytes if scope["path"].startswith("/v1/agent/") else self.max_bytes
@@ -57,7 +67,7 @@ class BodyLimits:
                     413, "body_too_large", f"the body is larger than {limit} bytes", scope, receive, send
                 )
                 return
-        if json_depth(body, self.max_depth) > self.max_depth:
+        if not _is_binary(scope) and json_depth(body, self.max_depth) > self.max_depth:
             detail = f"the body is nested deeper than {self.max_depth} levels"
             await self._refuse(400, "json_too_deep", detail, scope, receive, send)
             return

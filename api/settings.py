@@ -46,6 +46,15 @@ class ApiSettings(BaseSettings):
     default."""
     data_root: Path | None = None
     """Where datasets lie, if the API sees the same folder as the workers: then a missing one is refused at once."""
+    storage_url: str = "cpt-storage"
+    """Root of checkpoints, logs and uploaded datasets: a folder, or an fsspec URL; the same for API and workers."""
+    storage_downloads: Literal["redirect", "proxy"] = "redirect"
+    """How files are sent from an object store: `redirect` to a URL that it signed, or, where clients cannot reach it,
+    `proxy` through the API."""
+    max_dataset_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024**3
+    """Largest uploaded dataset, as it is sent and as it unpacks."""
+    max_log_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * 1024**2
+    """What is kept of a rank's output in an attempt: the beginning and the end, half each."""
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     """Silence of a worker after which its attempt is ended and the job queued again."""
     sweep_seconds: Annotated[float, Field(ge=0.1, le=60)] = 2.0
@@ -56,6 +65,11 @@ class ApiSettings(BaseSettings):
     """Largest request body from a worker."""
     max_json_depth: Annotated[int, Field(ge=8, le=256)] = 32
     """Deepest nesting of a JSON body."""
+
+    @field_validator("storage_url")
+    @classmethod
+    def _absolute_if_a_folder(cls, value: str) -> str:
+        return value if "://" in value else str(Path(value).expanduser().absolute())
 
     @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:

@@ -16,19 +16,38 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from cpt_client import streaming
+from cpt_client import files, streaming
 from cpt_client.errors import CptError, from_response, unreachable
-from cpt_client.models import Event, Job, Key, NewKey, Page, Queue, Resource, Worker, parse, validate
+from cpt_client.models import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Event,
+    Job,
+    Key,
+    LogLine,
+    NewKey,
+    Page,
+    Queue,
+    Resource,
+    Worker,
+    parse,
+    validate,
+)
 from cpt_client.retry import TRANSIENT, delays
 from cpt_core import __version__
 from cpt_core.spec import JobSpec
 
 Item = TypeVar("Item", bound=Resource)
+
+UPLOAD_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+"""The server checks the whole archive before it answers."""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 """Where `cpt up` serves."""
@@ -214,6 +233,82 @@ class Client:
         return streaming.stream(
             self._http, _path(job_id, "/stream"), after=after, patience=patience, on_disconnect=on_disconnect
         )
+
+    def logs(
+        self,
+        job_id: str,
+        *,
+        rank: int = 0,
+        attempt: int | None = None,
+        tail: int | None = None,
+        follow: bool = False,
+        patience: float = 300.0,
+    ) -> Iterator[LogLine]:
+        """What a rank printed, line by line. Blocks between lines while it follows, and ends with the job.
+
+        Args:
+            job_id: the job.
+            rank: the rank; -1: the launcher, which starts the ranks.
+            attempt: the attempt to begin with; null: the last that printed something.
+            tail: only so many lines before the end; null: all.
+            follow: go on with what is printed, in later attempts too.
+            patience: seconds without a connection after which it gives up.
+        """
+        params: dict[str, Any] = {"rank": rank, "attempt": attempt, "tail": tail, "follow": follow}
+        known = {name: value for name, value in params.items() if value is not None}
+        return files.follow(self._http, _path(job_id, "/logs"), known, patience=patience)
+
+    def checkpoints(self, job_id: str) -> Iterator[Checkpoint]:
+        """The job's checkpoints that are kept, newest first."""
+        return self._pages(Checkpoint, _path(job_id, "/checkpoints"), {}, "cursor")
+
+    def artifacts(self, job_id: str) -> Iterator[Artifact]:
+        """The job's files but for checkpoints, oldest first."""
+        return self._pages(Artifact, _path(job_id, "/artifacts"), {}, "cursor")
+
+    def download_weights(self, job_id: str, checkpoint_id: str, target: Path) -> str:
+        """Write a checkpoint's weights to a safetensors file, verified, and return its SHA-256.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        path = _path(job_id, f"/checkpoints/{quote(checkpoint_id, safe='')}/weights")
+        return files.download(self._http, path, target, tries=self._tries)
+
+    def download_artifact(self, job_id: str, artifact_id: str, target: Path) -> str:
+        """Write an artifact to a file, verified, and return its SHA-256.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        path = _path(job_id, f"/artifacts/{quote(artifact_id, safe='')}/content")
+        return files.download(self._http, path, target, tries=self._tries)
+
+    def upload_dataset(self, name: str, archive: Path) -> Dataset:
+        """Upload a zip, tar or gzipped tar as a dataset. The same archive under the same name is the same dataset.
+
+        Raises:
+            OSError: the archive cannot be read.
+        """
+        with archive.open("rb") as content:
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(archive.stat().st_size)}
+            try:
+                response = self._http.post(
+                    "/v1/datasets", params={"name": name}, content=content, headers=headers, timeout=UPLOAD_TIMEOUT
+                )
+            except httpx.TransportError as error:
+                raise unreachable(self.base_url, error) from error
+        if response.status_code >= 400:
+            raise from_response(response)
+        return parse(Dataset, response.content)
+
+    def datasets(self) -> Iterator[Dataset]:
+        """The uploaded datasets, newest first."""
+        return self._pages(Dataset, "/v1/datasets", {}, "cursor")
+
+    def delete_dataset(self, name: str) -> None:
+        """Delete an uploaded dataset that no job needs any more."""
+        self._request("DELETE", f"/v1/datasets/{quote(name, safe='')}")
 
     def create_key(
         self,

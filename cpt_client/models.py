@@ -298,6 +298,70 @@ class Page(Resource):
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Checkpoint(Resource):
+    """A checkpoint that is kept."""
+
+    id: str
+    """Identifier, `ckpt_…`."""
+    attempt: int
+    """Attempt that made it."""
+    kind: str
+    """`regular`, or `best`: of the best evaluation."""
+    step: int
+    """Steps completed."""
+    size: int
+    """Bytes."""
+    created_at: AwareDatetime
+    """When it was made."""
+
+
+class Artifact(Resource):
+    """A file of a job."""
+
+    id: str
+    """Identifier, `art_…`."""
+    kind: str
+    """What it is, such as `log`."""
+    name: str
+    """Its name, unique in the job."""
+    size: int
+    """Bytes."""
+    created_at: AwareDatetime
+    """When it was stored."""
+
+
+class Dataset(Resource):
+    """An uploaded dataset."""
+
+    name: str
+    """What a spec calls it: `dataset.upload`."""
+    sha256: str
+    """Digest of the archive."""
+    size: int
+    """Bytes of the archive."""
+    files: int
+    """Files in it."""
+    unpacked_size: int
+    """Bytes of these files."""
+    created_at: AwareDatetime
+    """When it was uploaded."""
+
+
+class LogLine(Resource):
+    """A line of a rank's output."""
+
+    attempt: int
+    """Attempt that printed it."""
+    rank: int
+    """Rank that printed it; -1: the launcher."""
+    offset: int
+    """Place of its first byte in the output."""
+    next_offset: int
+    """Place of the next line."""
+    line: str
+    """The line, without its end."""
+
+
 def parse(kind: type[Model], body: str | bytes) -> Model:
     """The answer in `body`.
 

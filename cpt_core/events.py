@@ -176,6 +176,23 @@ class Checkpoint(Event):
     """Bytes."""
 
 
+class BestCheckpoint(Event):
+    """The checkpoint of the best evaluation so far is complete in storage, in the place of the former one.
+
+    The job does not resume from it; it is there to be downloaded.
+    """
+
+    type: Literal["best_checkpoint"] = "best_checkpoint"
+    step: Step
+    """Steps completed."""
+    path: Annotated[str, Field(min_length=1, max_length=500)]
+    """Folder of the checkpoint, relative to the storage root."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the checkpoint's manifest, which lists the digests of its files."""
+    size: Count
+    """Bytes."""
+
+
 class Log(Event):
     """A line worth keeping."""
 
@@ -283,7 +300,7 @@ class Finished(Event):
 
 
 AnyEvent = Annotated[
-    Started | StepDone | Evaluation | RangeTest | Checkpoint | Log | Finished,
+    Started | StepDone | Evaluation | RangeTest | Checkpoint | BestCheckpoint | Log | Finished,
     Field(discriminator="type"),
 ]
 

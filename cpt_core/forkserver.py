@@ -105,11 +105,11 @@ def _launch(request: dict[str, Any], server: int, control: socket.socket, output
     )
 
 
-def _fork_rank(run_file: Path, stdout: BinaryIO, stderr: BinaryIO) -> int:
-    return _fork(lambda: _rank(run_file, stdout.fileno(), stderr.fileno()))
+def _fork_rank(run_file: Path, output: BinaryIO) -> int:
+    return _fork(lambda: _rank(run_file, output.fileno()))
 
 
-def _rank(run_file: Path, stdout: int, stderr: int) -> int:
+def _rank(run_file: Path, output: int) -> int:
     import signal
 
     from cpt_core.train.__main__ import train
@@ -117,8 +117,8 @@ def _rank(run_file: Path, stdout: int, stderr: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's handlers are not the rank's
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
     _name("cpt-rank")

@@ -21,7 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
+from cpt_core.events import Finished, dump
 from cpt_core.process import die_with_parent
+from cpt_core.run import Run
+from cpt_core.uploads import UploadError, fetch
 
 PEER_LOST = 3
 """Exit code of a rank that ends only because another one is gone."""
@@ -42,7 +45,7 @@ def command(run_file: Path, *, nproc: int, run_id: str, log_dir: Path) -> list[s
         run_file: JSON of a `cpt_core.run.Run`.
         nproc: ranks, one per device.
         run_id: name of the rendezvous; unique among the runs of this machine.
-        log_dir: folder for the ranks' output, `rank-N.out.log` and `rank-N.err.log`; made if missing.
+        log_dir: folder for the ranks' output, `rank-N.log`; made if missing.
     """
     options = ["--nproc", str(nproc), "--id", run_id, "--log-dir", str(log_dir), "--parent", str(os.getpid())]
     return [sys.executable, "-m", "cpt_core.launch", str(run_file), *options]
@@ -61,13 +64,8 @@ def failure(log_dir: Path) -> str | None:
         cause = f"was ended by signal {signal.Signals(-code).name}"
     else:
         cause = f"ended with exit code {code}"
-    end = tail(error_output(log_dir, rank))
+    end = tail(output_file(log_dir, rank))
     return f"Training process {rank} {cause}." + (f" The end of its output:\n{end}" if end else "")
-
-
-def error_output(log_dir: Path, rank: int) -> Path:
-    """The file that has what a rank wrote to stderr."""
-    return _output_files(log_dir, rank)[1]
 
 
 def tail(path: Path) -> str:
@@ -94,8 +92,8 @@ def main() -> int:
     return launch(options.run_file, nproc=options.nproc, run_id=options.id, log_dir=options.log_dir, start=_spawn)
 
 
-StartRank = Callable[[Path, BinaryIO, BinaryIO], int]
-"""Starts rank 0 of 1 on a run's file, in a session of its own, with these for its output. Returns its process id."""
+StartRank = Callable[[Path, BinaryIO], int]
+"""Starts rank 0 of 1 on a run's file, in a session of its own, with its output in a file. Returns its process id."""
 
 
 def launch(run_file: Path, *, nproc: int, run_id: str, log_dir: Path, start: StartRank) -> int:
@@ -113,6 +111,8 @@ def launch(run_file: Path, *, nproc: int, run_id: str, log_dir: Path, start: Sta
     log_dir.mkdir(parents=True, exist_ok=True)
     (log_dir / _FAILURE).unlink(missing_ok=True)
     os.environ[LAUNCHER_PID] = str(os.getpid())
+    if not _fetch_upload(run_file):
+        return 1
     if nproc == 1:
         failed = _run_alone(run_file, log_dir, start)
     else:
@@ -135,25 +135,40 @@ def _pass_on(_signum: int, _frame: FrameType | None) -> None:
         rank.terminate()
 
 
-def _output_files(log_dir: Path, rank: int) -> tuple[Path, Path]:
-    return log_dir / f"rank-{rank}.out.log", log_dir / f"rank-{rank}.err.log"
+def _fetch_upload(run_file: Path) -> bool:
+    """Have the uploaded dataset that the run needs, if any, on this machine; False: its end is told."""
+    run = Run.model_validate_json(run_file.read_bytes())
+    if run.upload is None or run.cache is None:
+        return True
+    try:
+        fetch(run.storage, run.upload, run.cache)
+    except UploadError as error:
+        finished = Finished(outcome="failed", reason=error.reason, message=str(error)[:8192])
+        with run.events.open("a", encoding="utf-8") as events:
+            events.write(dump(finished) + "\n")
+        return False
+    return True
+
+
+def output_file(log_dir: Path, rank: int) -> Path:
+    """Where the output of a rank goes, both streams in the order of their coming."""
+    return log_dir / f"rank-{rank}.log"
 
 
 def _rank_arguments(run_file: Path) -> list[str]:
     return ["-u", "-m", "cpt_core.train", str(run_file)]
 
 
-def _spawn(run_file: Path, stdout: BinaryIO, stderr: BinaryIO) -> int:
+def _spawn(run_file: Path, output: BinaryIO) -> int:
     # A session of its own, as under torchrun: Ctrl-C reaches the rank through us alone.
     command = [sys.executable, *_rank_arguments(run_file)]
-    return subprocess.Popen(command, stdout=stdout, stderr=stderr, start_new_session=True).pid
+    return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True).pid
 
 
 def _run_alone(run_file: Path, log_dir: Path, start: StartRank) -> tuple[int, int] | None:
     """Run rank 0 of 1. Returns its number and exit code if it failed."""
-    out, err = _output_files(log_dir, 0)
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        _, status = os.waitpid(start(run_file, stdout, stderr), 0)
+    with output_file(log_dir, 0).open("wb") as output:
+        _, status = os.waitpid(start(run_file, output), 0)
     code = os.waitstatus_to_exitcode(status)
     return (0, code) if code else None
 
@@ -166,7 +181,7 @@ def _run_under_torchrun(arguments: list[str], nproc: int, run_id: str, log_dir: 
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     class RankFiles(LogsSpecs):
-        """Each rank's output in two files of `log_dir`."""
+        """Each rank's output in a file of `log_dir`."""
 
         @property
         def root_log_dir(self) -> str:
@@ -174,8 +189,8 @@ def _run_under_torchrun(arguments: list[str], nproc: int, run_id: str, log_dir: 
 
         def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
             return LogsDest(
-                stdouts={rank: str(_output_files(log_dir, rank)[0]) for rank in envs},
-                stderrs={rank: str(_output_files(log_dir, rank)[1]) for rank in envs},
+                stdouts={rank: str(output_file(log_dir, rank)) for rank in envs},
+                stderrs=dict.fromkeys(envs, os.devnull),  # see below
                 error_files=dict.fromkeys(envs, os.devnull),
             )
 
@@ -194,7 +209,8 @@ def _run_under_torchrun(arguments: list[str], nproc: int, run_id: str, log_dir: 
         signals_to_handle="SIGQUIT",  # SIGTERM and SIGINT are ours
     )
     try:
-        elastic_launch(config, sys.executable)(*arguments)
+        # torchrun gives each stream a file of its own; the shell joins them, and becomes the rank.
+        elastic_launch(config, "/bin/sh")("-c", 'exec "$@" 2>&1', "rank", sys.executable, *arguments)
     except ChildFailedError as error:
         # A rank that lost a peer is a consequence; torchrun's time stamps have whole seconds only.
         rank, first = min(

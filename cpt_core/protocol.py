@@ -13,15 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from cpt_core.events import AnyEvent, Checkpoint
 from cpt_core.model_limits import ModelLimits
 from cpt_core.spec import JobSpec, Labels, Name
+from cpt_core.uploads import Upload
 
 DOORBELL = "cpt.doorbell"
 """The only task: "there may be work in this queue". It has no arguments and may be lost, late or repeated."""
 
 MAX_RECORDS = 1000
 """Records in one append."""
-
-MAX_DELETIONS = 100
-"""Jobs whose files a worker is asked to delete at a time."""
 
 HEARTBEAT_SECONDS = 10.0
 """How often a worker tells the API that it is there. (An attempt's own heartbeat is its append.)"""
@@ -70,6 +68,8 @@ class Assignment(Message):
     """How large its model may be. Only the worker can count, so it ends the attempt with `spec_error`."""
     resume: Checkpoint | None
     """Last registered checkpoint, to continue from."""
+    upload: Upload | None = None
+    """The uploaded dataset that the spec names; null if it names none, or a deleted one."""
     lease_seconds: float
     """Silence after which the API ends the attempt. The worker stops on its own well before."""
     running_seconds: float = 0.0
@@ -85,6 +85,20 @@ class AppendRequest(Message):
     """The records."""
 
 
+LAUNCHER = -1
+"""In the place of a rank: the launcher, which starts the ranks, and its output."""
+
+MAX_LOG_CHUNK = 256 * 1024
+"""Bytes of a rank's output in one request."""
+
+
+class LogReply(Message):
+    """How much of a rank's output the API has."""
+
+    size: int
+    """Bytes; the next chunk begins there."""
+
+
 class AppendReply(Message):
     """What is stored, and what to do."""
 
@@ -95,7 +109,7 @@ class AppendReply(Message):
 
 
 class WorkerReport(Message):
-    """A worker tells that it is there, and what has become of the files that it was asked to delete."""
+    """A worker tells that it is there."""
 
     worker: Annotated[str, Field(min_length=1, max_length=200)]
     """Name of the worker."""
@@ -113,12 +127,3 @@ class WorkerReport(Message):
     """Devices of each slot."""
     leaving: bool = False
     """It takes no more jobs and will be gone soon."""
-    deleted: Annotated[list[str], Field(max_length=MAX_DELETIONS)] = []
-    """Jobs whose files are deleted, of those that the last answer named."""
-
-
-class WorkerOrders(Message):
-    """What the API answers a worker's report with."""
-
-    delete: list[str]
-    """Deleted jobs whose files are to be deleted from the storage. Several workers may be asked for the same."""

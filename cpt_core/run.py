@@ -11,6 +11,7 @@ from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.events import Checkpoint
 from cpt_core.model_limits import ModelLimits
 from cpt_core.spec import JobSpec
+from cpt_core.uploads import Upload
 
 
 class Run(BaseModel):
@@ -30,6 +31,8 @@ class Run(BaseModel):
     """Folder, relative to the storage root, for the checkpoint of the best evaluation, which outlives attempts."""
     data_root: Path
     """Folder below which datasets lie."""
+    upload: Upload | None = None
+    """The uploaded dataset that the spec names: fetched to below `cache` before training, and `data_root` is there."""
     cache: Path | None = None
     """Folder for what is worked out from datasets once, such as a vocabulary; null: worked out each time."""
     resume: Checkpoint | None = None

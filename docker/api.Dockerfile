@@ -8,13 +8,13 @@ COPY worker worker
 COPY cpt_core cpt_core
 COPY cpt_client cpt_client
 COPY migrations migrations
-RUN /opt/cpt/bin/pip install --no-cache-dir -c constraints.txt '.[api]'
+RUN /opt/cpt/bin/pip install --no-cache-dir -c constraints.txt '.[api,s3]'
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="cpt-service-api" org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --system --uid 10001 cpt
+RUN useradd --system --uid 10001 cpt && install -d -o cpt -g cpt /var/lib/cpt/storage
 COPY --from=build /opt/cpt /opt/cpt
-ENV PATH=/opt/cpt/bin:$PATH PYTHONUNBUFFERED=1 CPT_HOST=0.0.0.0 CPT_PORT=8000
+ENV PATH=/opt/cpt/bin:$PATH PYTHONUNBUFFERED=1 CPT_HOST=0.0.0.0 CPT_PORT=8000 CPT_STORAGE_URL=/var/lib/cpt/storage
 USER cpt
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s \

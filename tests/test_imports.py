@@ -7,7 +7,7 @@ import pytest
 
 SERVER = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "psycopg"}
 QUEUE = {"celery", "redis"}
-TRAINING = {"torch", "torchvision", "numpy", "sklearn", "safetensors", "fsspec"}
+TRAINING = {"torch", "torchvision", "numpy", "sklearn", "safetensors", "fsspec", "s3fs", "botocore"}
 
 
 @pytest.mark.parametrize(

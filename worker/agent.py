@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from cpt_core.protocol import AppendReply, Assignment, ClaimRequest, WorkerOrders, WorkerReport
+from cpt_core.protocol import AppendReply, Assignment, ClaimRequest, WorkerReport
 
 _CLAIM_TIMEOUT = 10.0
 _CONNECT_TIMEOUT = 5.0
@@ -70,6 +70,14 @@ class Nothing:
     """No job waits for such a slot."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogStored:
+    """The API has so many bytes of the rank's output."""
+
+    size: int
+
+
+LogAnswer = LogStored | NoContact | Refused
 AppendAnswer = Stored | Gap | Lost | Unavailable | NoContact | Refused
 ClaimAnswer = Assignment | Nothing | Unavailable | NoContact | Refused
 
@@ -95,14 +103,14 @@ class Agent:
             return NoContact(_sentence(error))
         return claim_answer(response.status_code, response.content)
 
-    def report(self, report: WorkerReport, *, timeout: float) -> WorkerOrders | NoContact:
-        """Tell that this worker is there, or goes."""
+    def report(self, report: WorkerReport, *, timeout: float) -> NoContact | None:
+        """Tell that this worker is there, or goes. None: the API knows."""
         try:
             response = self._post("/v1/agent/workers", report.model_dump_json(), self._token, timeout)
-            if response.status_code == 200:
-                return WorkerOrders.model_validate_json(response.content)
-        except (httpx.HTTPError, ValidationError) as error:
+        except httpx.HTTPError as error:
             return NoContact(_sentence(error))
+        if response.status_code == 204:
+            return None
         return NoContact(_told(response.status_code, _problem(response.content)))
 
     def append(
@@ -117,11 +125,33 @@ class Agent:
             return NoContact(_sentence(error))
         return append_answer(response.status_code, response.content)
 
+    def put_log(self, assignment: Assignment, rank: int, offset: int, data: bytes, *, timeout: float) -> LogAnswer:
+        """Deliver a piece of a rank's output, which begins at byte `offset` of it."""
+        path = f"/v1/agent/jobs/{quote(assignment.job_id, safe='')}/attempts/{assignment.attempt}/logs/{rank}"
+        try:
+            response = self._send(
+                "PUT",
+                f"{path}?offset={offset}",
+                data,
+                SecretStr(assignment.token),
+                timeout,
+                content_type="application/octet-stream",
+            )
+        except httpx.HTTPError as error:
+            return NoContact(_sentence(error))
+        return log_answer(response.status_code, response.content)
+
     def _post(self, path: str, body: str | bytes, token: SecretStr, timeout: float) -> httpx.Response:
-        return self._http.post(
+        return self._send("POST", path, body, token, timeout, content_type="application/json")
+
+    def _send(
+        self, method: str, path: str, body: str | bytes, token: SecretStr, timeout: float, *, content_type: str
+    ) -> httpx.Response:
+        return self._http.request(
+            method,
             path,
             content=body,
-            headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": "application/json"},
+            headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": content_type},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
         )
 
@@ -170,6 +200,17 @@ def append_answer(status: int, body: bytes) -> AppendAnswer:
         return Refused(told)
     # 409 stale_attempt; or 401, 403, 404: the API does not know this attempt.
     return Lost(acked if isinstance(acked, int) else None, told)
+
+
+def log_answer(status: int, body: bytes) -> LogAnswer:
+    """What an answer to a piece of a rank's output means."""
+    problem = _problem(body)
+    size = problem.get("size")
+    if isinstance(size, int) and (status == 200 or (status == 409 and problem.get("code") == "log_gap")):
+        return LogStored(size)
+    if status == 200 or "code" not in problem or _may_pass(status):
+        return NoContact(_told(status, problem))
+    return Refused(_told(status, problem))
 
 
 def _may_pass(status: int) -> bool:

@@ -15,20 +15,21 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from cpt_core import launch
-from cpt_core.checkpoint import prune
 from cpt_core.events import AnyEvent, Finished, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.process import MARK
 from cpt_core.protocol import Assignment
 from cpt_core.run import Run
+from cpt_core.storage import best_folder, checkpoint_folder
+from cpt_core.uploads import root_of
 from worker.agent import Agent
 from worker.causes import Cause, measure
 from worker.devices import Slot
 from worker.ending import Facts, end_record
 from worker.fifo import Fifo
 from worker.launchers import ForkServer, Spawned
+from worker.logs import LogSender
 from worker.recorder import Recorder
-from worker.retention import Retention
 from worker.sender import Sender
 from worker.settings import WorkerSettings, environment_of_training
 from worker.spool import Spool
@@ -42,21 +43,6 @@ log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 1.0
-
-
-def checkpoint_folder(job_id: str, attempt: int) -> str:
-    """Folder of an attempt's checkpoints below the storage root."""
-    return f"{job_folder(job_id)}/{attempt}"
-
-
-def job_folder(job_id: str) -> str:
-    """Folder below the storage root of everything that a job keeps."""
-    return f"checkpoints/{job_id}"
-
-
-def best_folder(job_id: str) -> str:
-    """Folder below the storage root of the checkpoint of a job's best evaluation."""
-    return f"{job_folder(job_id)}/best"
 
 
 class Attempt:
@@ -91,11 +77,6 @@ class Attempt:
         self._run_file.write_text(self._run_description().model_dump_json(), encoding="utf-8")
         self._spool = Spool(folder / "spool", limit_bytes=settings.spool_limit_bytes)
         self._fifo = Fifo(folder / "events")
-        self._retention = Retention(
-            lambda paths: prune(settings.storage_url, paths),
-            earlier=[checkpoint_folder(assignment.job_id, number) for number in range(1, assignment.attempt)],
-            keep_last=assignment.spec.checkpoint.keep_last,
-        )
         self._watchdog = Watchdog(
             claimed_at,
             floor=settings.progress_seconds,
@@ -110,16 +91,15 @@ class Attempt:
             self._fifo,
             self._spool,
             on_event=self._saw,
-            on_checkpoint=self._retention.written,
         )
         self._agent = Agent(settings.api_url, SecretStr(assignment.token))
+        self._logs = LogSender(self._agent, assignment, folder / "logs", folder / "launcher.log", self._timing)
         self._sender = Sender(
             self._agent,
             assignment,
             self._spool,
             self._timing,
             contact=claimed_at,
-            on_acked=self._retention.acked,
         )
         self._name = f"job {assignment.job_id}, attempt {assignment.attempt}"
         self._tree: Tree | None = None
@@ -130,12 +110,14 @@ class Attempt:
     def run(self) -> Finished | None:
         """Carry the attempt out. The answer is the end record that the API has stored; None: it has not."""
         self._sender.start()
+        self._logs.start()
         try:
             self._await_first_answer()
             if not self._causes:
                 self._start()
             self._supervise()
             self._drain()
+            self._send_logs()
             end = self._conclude()
         except Exception as error:
             log.exception("%s failed in the worker", self._name)
@@ -165,15 +147,17 @@ class Attempt:
             self._sender.hurry()
 
     def _run_description(self) -> Run:
-        assignment = self._assignment
+        assignment, upload = self._assignment, self._assignment.upload
+        cache = self._settings.state_dir / "cache"
         return Run(
             spec=assignment.spec,
             events=self._folder / "events",
             storage=self._settings.storage_url,
             checkpoints=checkpoint_folder(assignment.job_id, assignment.attempt),
             best=best_folder(assignment.job_id),
-            data_root=self._settings.data_root,
-            cache=self._settings.state_dir / "cache",
+            data_root=root_of(cache, upload) if upload else self._settings.data_root,
+            upload=upload,
+            cache=cache,
             model_limits=assignment.model_limits,
             resume=assignment.resume,
             threads=self._slot.threads(assignment.spec.resources.devices),
@@ -258,6 +242,13 @@ class Attempt:
                 return
             self._recorder.wait(_TICK_SECONDS)
 
+    def _send_logs(self) -> None:
+        """Wait until all output of the ranks is stored: the end, when it is said, comes after it."""
+        self._logs.finish()
+        while not self._logs.done and not self._sender.over and not self._time_is_up():
+            time.sleep(_TICK_SECONDS / 5)
+            self._look()
+
     def _conclude(self) -> Finished:
         return end_record(
             Facts(
@@ -309,7 +300,7 @@ class Attempt:
     def _close(self) -> None:
         self._destroy()
         self._sender.abandon()
-        self._retention.close(wait=self._sender.delivered and not self._stop)
+        self._logs.close()
         self._agent.close()
         self._fifo.close()
         self._spool.close()

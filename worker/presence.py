@@ -1,4 +1,4 @@
-"""The worker tells the API that it is there, and deletes the files of jobs that were deleted there."""
+"""The worker tells the API that it is there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from threading import Thread
 
 from cpt_core import __version__
-from cpt_core.checkpoint import CheckpointError, prune
-from cpt_core.protocol import HEARTBEAT_SECONDS, WorkerOrders, WorkerReport
+from cpt_core.protocol import HEARTBEAT_SECONDS, WorkerReport
 from worker.agent import Agent
-from worker.attempt import job_folder
 from worker.devices import Slot
 from worker.settings import WorkerSettings
 from worker.stop import Stop
@@ -48,26 +46,9 @@ class Presence:
         self._agent.close()
 
     def _run(self) -> None:
-        deleted: list[str] = []
         while not self._stop:
-            answer = self._agent.report(self._report.model_copy(update={"deleted": deleted}), timeout=_REPORT_SECONDS)
-            if isinstance(answer, WorkerOrders):
-                deleted = [job_id for job_id in answer.delete if self._delete(job_id)]
-            else:
-                log.warning("report: %s", answer.message)
+            failure = self._agent.report(self._report, timeout=_REPORT_SECONDS)
+            if failure is not None:
+                log.warning("report: %s", failure.message)
             self._stop.wait(HEARTBEAT_SECONDS)
-        last = self._report.model_copy(update={"leaving": True, "deleted": deleted})
-        self._agent.report(last, timeout=_FAREWELL_SECONDS)
-
-    def _delete(self, job_id: str) -> bool:
-        """Delete what a job kept; whether it is gone."""
-        try:
-            prune(self._settings.storage_url, [job_folder(job_id)])
-        except CheckpointError as error:
-            log.warning("the files of a deleted job are left for now: %s", error)
-            return False
-        except Exception:  # whatever a storage's library raises
-            log.exception("the files of a deleted job cannot be deleted")
-            return False
-        log.info("job %s: its files are deleted", job_id)
-        return True
+        self._agent.report(self._report.model_copy(update={"leaving": True}), timeout=_FAREWELL_SECONDS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from cpt_core.events import AnyEvent, Checkpoint, Finished, Log, dump, parse
+from cpt_core.events import AnyEvent, Finished, Log, dump, parse
 from worker.fifo import Fifo
 from worker.spool import Spool
 
@@ -28,11 +28,10 @@ class Recorder:
         spool: Spool,
         *,
         on_event: Callable[[AnyEvent], None],
-        on_checkpoint: Callable[[int, Checkpoint], None],
     ) -> None:
-        """`on_event` is told of each event, `on_checkpoint` of each checkpoint with its number in the spool."""
+        """`on_event` is told of each event."""
         self._fifo, self._spool = fifo, spool
-        self._on_event, self._on_checkpoint = on_event, on_checkpoint
+        self._on_event = on_event
         self._disk_full_until = 0.0
         self.finished: Finished | None = None
         """How rank 0 says it ended. It becomes a record only when no process is left."""
@@ -81,11 +80,9 @@ class Recorder:
     def put(self, event: AnyEvent) -> bool:
         """Append a record; False if the disk does not take it now."""
         try:
-            seq = self._spool.put(dump(event).encode())
+            self._spool.put(dump(event).encode())
         except OSError as error:
             log.warning("the spool cannot be written, training waits: %s", error)
             self._disk_full_until = time.monotonic() + _DISK_RETRY_SECONDS
             return False
-        if isinstance(event, Checkpoint):
-            self._on_checkpoint(seq, event)
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from threading import Event, Thread
 
 from cpt_core.protocol import Assignment
@@ -31,13 +30,9 @@ class Sender:
         timing: Timing,
         *,
         contact: float,
-        on_acked: Callable[[int], None],
     ) -> None:
-        """`contact`: when the request was sent whose answer was the assignment. `on_acked` is called with each new
-        acknowledged number.
-        """
+        """`contact`: when the request was sent whose answer was the assignment."""
         self._agent, self._assignment, self._spool, self._timing = agent, assignment, spool, timing
-        self._on_acked = on_acked
         self._end: int | None = None
         self._abandoned = False
         self._wake = Event()
@@ -139,10 +134,7 @@ class Sender:
                 log.warning("job %s: %s", self._assignment.job_id, answer.message)
 
     def _acked(self, seq: int) -> None:
-        before = self._spool.acked
         self._spool.ack(seq)
-        if seq > before:
-            self._on_acked(seq)
         if self._end is not None and seq >= self._end:
             self.delivered = True
 

@@ -42,11 +42,12 @@ class WorkerSettings(BaseSettings):
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey, from which doorbells come."""
     storage_url: str = "cpt-storage"
-    """Root of the checkpoints: a folder, or an fsspec URL; the same for all workers."""
+    """Root of checkpoints, logs and uploaded datasets: a folder, or an fsspec URL; the same for API and workers."""
     data_root: Path = Path("cpt-data")
     """Folder below which datasets lie."""
     state_dir: Path = Path("cpt-worker")
-    """Folder for what running attempts need: FIFOs, spools, logs. A local disk; several workers may share it."""
+    """Folder for what running attempts need: FIFOs, spools, logs; and for unpacked datasets. A local disk; several
+    workers may share it."""
 
     queues: Annotated[list[Name], Field(min_length=1, max_length=100), NoDecode] = ["default"]
     """Queues to take jobs from, the first preferred; separated by commas."""

@@ -22,9 +22,9 @@ _LONGEST = 8000
 def stacks(ranks: Mapping[int, int], log_dir: Path) -> Iterator[Log]:
     """One log record for each rank in `ranks`, by its process id: the stacks of its threads, or why there are none.
 
-    A rank writes them to its error output in `log_dir` when it is sent STACKS_SIGNAL, see `cpt_core.process`.
+    A rank writes them to its output in `log_dir` when it is sent STACKS_SIGNAL, see `cpt_core.process`.
     """
-    outputs = {rank: launch.error_output(log_dir, rank) for rank in ranks}
+    outputs = {rank: launch.output_file(log_dir, rank) for rank in ranks}
     before = {rank: output.stat().st_size if output.exists() else 0 for rank, output in outputs.items()}
     for process in ranks.values():
         with suppress(ProcessLookupError):

@@ -10,8 +10,9 @@ from api.agent import service
 from api.deps import AgentDep, BearerDep, ServicesDep
 from api.fleet import service as fleet
 from api.jobs.schemas import JobId
+from api.logs.service import logs_key
 from api.problems import documented
-from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, WorkerOrders, WorkerReport
+from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, WorkerReport
 
 router = APIRouter(prefix="/v1/agent", tags=["agent"])
 
@@ -31,10 +32,10 @@ def claim(request: ClaimRequest, services: ServicesDep) -> Assignment | Response
     return assignment
 
 
-@router.post("/workers", dependencies=[AgentDep], responses=documented(401, 413, 422))
-def report(said: WorkerReport, services: ServicesDep) -> WorkerOrders:
-    """Tell that a worker is there, every 10 seconds, or that it goes. The answer says which files to delete."""
-    return fleet.report(services.database, said)
+@router.post("/workers", status_code=204, dependencies=[AgentDep], responses=documented(401, 413, 422))
+def report(said: WorkerReport, services: ServicesDep) -> None:
+    """Tell that a worker is there, every 10 seconds, or that it goes."""
+    fleet.report(services.database, said)
 
 
 @router.post("/jobs/{job_id}/attempts/{attempt}/records", responses=documented(401, 404, 409, 413, 422))
@@ -49,4 +50,6 @@ def append(
     reply, grown = service.append(services.database, job_id, attempt, token, request)
     if grown:
         services.changed(job_id)
+        if request.records and request.records[-1].type == "finished":  # nothing more is printed
+            services.changed(logs_key(job_id))
     return reply

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from api.agent import repository as claims
 from api.agent.repository import Pulse
+from api.datasets import service as datasets
 from api.db import Database
 from api.jobs import ledger as protocol
 from api.jobs import repository
@@ -73,9 +74,7 @@ def _choose(session: Session, request: ClaimRequest) -> Job | None:
     while (following := claims.next_queued(session, request, but=taken, but_projects=full)) is not None:
         limit = limits_of(session, following.project).max_running_devices
         if limit is not None and claims.running_devices(session, following.project) + following.devices > limit:
-            full.add(
-                following.project
-            )  # its smaller jobs do not overtake this one for ever
+            full.add(following.project)  # its smaller jobs do not overtake this one for ever
         elif (job := claims.lock_queued(session, following.pk)) is not None:
             return job
         else:
@@ -92,12 +91,7 @@ def append(
         ApiError: an unknown job or token, or records that the protocol refuses.
     """
     with database.write() as session:
-        job = repository.get(session, job_id, lock=True)
-        if job is None:
-            raise not_found(job_id)
-        attempt = repository.get_attempt(session, job, number)
-        if attempt is None or not hmac.compare_digest(attempt.token_hash, _digest(token)):
-            raise ApiError(401, "invalid_token", "this token does not hold that attempt")
+        job, attempt = holder(session, job_id, number, token, lock=True)
         before = repository.ledger(job, attempt)
         answer = protocol.append(before, number, request.first_seq, request.records)
         if isinstance(answer, Refused):
@@ -107,6 +101,21 @@ def append(
             repository.store(job, attempt, answer.ledger)
             repository.log(session, job, answer.entries)
         return AppendReply(acked=attempt.acked, command=command(answer.ledger)), bool(answer.entries)
+
+
+def holder(session: Session, job_id: str, number: int, token: str, *, lock: bool = False) -> tuple[Job, Attempt]:
+    """A job and the attempt at it that a worker proves to have been given.
+
+    Raises:
+        ApiError: an unknown job or token.
+    """
+    job = repository.get(session, job_id, lock=lock)
+    if job is None:
+        raise not_found(job_id)
+    attempt = repository.get_attempt(session, job, number)
+    if attempt is None or not hmac.compare_digest(attempt.token_hash, _digest(token)):
+        raise ApiError(401, "invalid_token", "this token does not hold that attempt")
+    return job, attempt
 
 
 def pulses(database: Database) -> list[Pulse]:
@@ -140,6 +149,7 @@ def _assignment(session: Session, job: Job, token: str, lease_seconds: float) ->
         spec=JobSpec.model_validate_json(job.spec),
         model_limits=ModelLimits(max_parameters=limits.max_parameters, max_macs=limits.max_macs),
         resume=Checkpoint.model_validate_json(job.last_checkpoint) if job.last_checkpoint else None,
+        upload=datasets.upload_of(session, job),
         lease_seconds=lease_seconds,
         running_seconds=claims.running_seconds(session, job),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from api.fleet.models import Worker
-from api.jobs.models import Attempt, DeletedJob, Job
+from api.jobs.models import Attempt, Job
 from cpt_core.lifecycle import ACTIVE, FINAL, State
 
 
@@ -43,24 +42,3 @@ def open_jobs(session: Session, project: str) -> list[tuple[str, State, int, dat
         .group_by(Job.queue, Job.state)
     )
     return [(row[0], State(row[1]), row[2], row[3]) for row in session.execute(query)]
-
-
-def files_to_delete(session: Session, limit: int) -> list[str]:
-    """Deleted jobs whose files are still there, and from whose checkpoints nobody starts, the oldest first."""
-    needed = exists().where(Job.checkpoint_of == DeletedJob.id)
-    query = (
-        select(DeletedJob.id)
-        .where(DeletedJob.files_deleted_at.is_(None), ~needed)
-        .order_by(DeletedJob.deleted_at, DeletedJob.id)
-        .limit(limit)
-    )
-    return list(session.scalars(query))
-
-
-def files_deleted(session: Session, jobs: Collection[str], at: datetime) -> None:
-    """The files of these jobs are gone."""
-    session.execute(
-        update(DeletedJob)
-        .where(DeletedJob.id.in_(jobs), DeletedJob.files_deleted_at.is_(None))
-        .values(files_deleted_at=at)
-    )

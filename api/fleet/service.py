@@ -10,14 +10,14 @@ from api.fleet.models import Worker
 from api.fleet.schemas import QueueView, WorkerView
 from cpt_core.events import now
 from cpt_core.lifecycle import State
-from cpt_core.protocol import HEARTBEAT_SECONDS, MAX_DELETIONS, WorkerOrders, WorkerReport
+from cpt_core.protocol import HEARTBEAT_SECONDS, WorkerReport
 
 ONLINE = timedelta(seconds=3 * HEARTBEAT_SECONDS)
 REMEMBERED = timedelta(hours=1)
 
 
-def report(database: Database, said: WorkerReport) -> WorkerOrders:
-    """A worker is there, or going. The answer: which files it shall delete."""
+def report(database: Database, said: WorkerReport) -> None:
+    """A worker is there, or going."""
     at = now()
     with database.write() as session:
         if said.leaving:
@@ -36,9 +36,6 @@ def report(database: Database, said: WorkerReport) -> WorkerOrders:
                 )
             )
         repository.forget(session, seen_before=at - REMEMBERED)
-        if said.deleted:
-            repository.files_deleted(session, said.deleted, at)
-        return WorkerOrders(delete=[] if said.leaving else repository.files_to_delete(session, MAX_DELETIONS))
 
 
 def workers(database: Database, project: str) -> list[WorkerView]:

@@ -88,7 +88,8 @@ def unarchive_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> Jo
 
 @router.delete("", status_code=204, responses=documented(404, 409, 422))
 def delete_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> None:
-    """Delete a job that has ended, for good: its log at once, its checkpoints as soon as a worker is there to do it and
-    no retry starts from them. Idempotent.
+    """Delete a job that has ended, for good: its log at once, its files within seconds, or once no retry needs them.
+
+    Idempotent.
     """
     control.delete(services.database, caller.project, job_id)

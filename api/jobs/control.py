@@ -13,7 +13,7 @@ from api.jobs.ledger import IllegalTransitionError, Ledger
 from api.jobs.models import Job
 from api.jobs.repository import LogRecord
 from api.jobs.schemas import CancelRequested, PauseRequested, ResumeRequested
-from api.jobs.service import get_own
+from api.jobs.service import find
 from api.problems import ApiError
 from cpt_core.events import now
 
@@ -52,7 +52,7 @@ def archive(database: Database, project: str, job_id: str) -> Job:
         ApiError: there is no such job, or it has not ended.
     """
     with database.write() as session:
-        job = get_own(session, project, job_id, lock=True)
+        job = find(session, project, job_id, lock=True)
         _check_final(job, "before it is archived")
         job.archived_at = job.archived_at or now()
         return job
@@ -65,13 +65,13 @@ def unarchive(database: Database, project: str, job_id: str) -> Job:
         ApiError: there is no such job.
     """
     with database.write() as session:
-        job = get_own(session, project, job_id, lock=True)
+        job = find(session, project, job_id, lock=True)
         job.archived_at = None
         return job
 
 
 def delete(database: Database, project: str, job_id: str) -> None:
-    """Delete a job and its log now, and its files when a worker next reports that it is there.
+    """Delete a job and its log now, and its files as soon as no retry starts from them.
 
     Raises:
         ApiError: there never was such a job, or it has not ended.
@@ -79,7 +79,7 @@ def delete(database: Database, project: str, job_id: str) -> None:
     with database.write() as session:
         if repository.was_deleted(session, project, job_id):
             return
-        job = get_own(session, project, job_id, lock=True)
+        job = find(session, project, job_id, lock=True)
         _check_final(job, "before it is deleted")
         repository.delete(session, job)
 
@@ -112,7 +112,7 @@ def _waited(job: Job) -> str:
 
 def _ask(database: Database, project: str, job_id: str, decide: Callable[[Ledger], Ledger]) -> Job:
     with database.write() as session:
-        job = get_own(session, project, job_id, lock=True)
+        job = find(session, project, job_id, lock=True)
         before = repository.ledger(job, repository.get_attempt(session, job, job.attempt))
         try:
             after = decide(before)

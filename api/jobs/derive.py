@@ -14,7 +14,7 @@ from api.jobs import ledger as protocol
 from api.jobs import repository
 from api.jobs.ledger import IllegalTransitionError
 from api.jobs.models import Job
-from api.jobs.service import digest_of, get_own, insert, once
+from api.jobs.service import digest_of, find, insert, once
 from api.problems import ApiError, FieldProblem, invalid
 from cpt_core.spec import JobSpec, problems
 
@@ -31,7 +31,7 @@ def retry(
     digest = digest_of("retry", job_id, str(start))
 
     def make(session: Session) -> Job:
-        origin = get_own(session, project, job_id, lock=True)
+        origin = find(session, project, job_id, lock=True)
         _check(origin, start)
         from_checkpoint = origin.last_checkpoint is not None and start != "start"
         job = insert(session, project, JobSpec.model_validate_json(origin.spec), key, digest, retry_of=origin.id)
@@ -93,6 +93,6 @@ def clone(database: Database, project: str, job_id: str, spec: JobSpec, key: str
     digest = digest_of("clone", job_id, spec.model_dump_json())
 
     def make(session: Session) -> Job:
-        return insert(session, project, spec, key, digest, clone_of=get_own(session, project, job_id).id)
+        return insert(session, project, spec, key, digest, clone_of=find(session, project, job_id).id)
 
     return once(database, project, key, digest, make)

@@ -9,6 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from api.datasets import service as datasets
 from api.deps import Reader, Services, ServicesDep, Submitter
 from api.jobs import service, views
 from api.jobs.models import Job
@@ -55,9 +56,10 @@ def created_job(services: Services, response: Response, job: Job, created: bool)
 
 
 @router.post("/jobs:validate", responses=documented(400, 413, 422))
-def validate_job(spec: JobSpec, services: ServicesDep, _caller: Reader) -> Validation:
+def validate_job(spec: JobSpec, services: ServicesDep, caller: Reader) -> Validation:
     """Check a spec without submitting it."""
     service.check(spec, services.settings.data_root)
+    datasets.require(services.database, caller.project, spec)
     return Validation(spec=spec)
 
 

@@ -93,7 +93,7 @@ class JobLabel(Base):
 
 
 class DeletedJob(Base):
-    """What is left of a deleted job: that it was, and whether its files are gone too."""
+    """What is left of a deleted job: that it was, and whether its files go too."""
 
     __tablename__ = "deleted_jobs"
 

@@ -10,10 +10,11 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from api.checkpoints import repository as checkpoints
 from api.jobs.ledger import Ledger
 from api.jobs.models import Attempt, DeletedJob, Event, Job, Metric
 from api.jobs.schemas import CancelRequested, PauseRequested, ResumeRequested, StateChanged
-from cpt_core.events import AnyEvent, Checkpoint, Evaluation, Finished, Started, StepDone, now
+from cpt_core.events import AnyEvent, BestCheckpoint, Checkpoint, Evaluation, Finished, Started, StepDone, now
 from cpt_core.lifecycle import ACTIVE, FINAL, Reason, State
 
 LogRecord = AnyEvent | StateChanged | CancelRequested | PauseRequested | ResumeRequested
@@ -135,6 +136,9 @@ def log(session: Session, job: Job, records: Sequence[LogRecord]) -> None:
         session.execute(insert(Metric), metrics)
     if events:
         session.execute(insert(Event), events)
+    for record in records:
+        if isinstance(record, Checkpoint | BestCheckpoint):
+            checkpoints.register(session, job, record)
     # A run's first record is `started`, so it is also the first of its kind here: steps after it stay remembered.
     for newest in {type(record): record for record in records}.values():
         _remember(session, job, newest)

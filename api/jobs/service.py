@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api.datasets import service as datasets
 from api.db import Database
 from api.jobs import repository
 from api.jobs.ledger import Ledger
@@ -28,7 +29,7 @@ def check(spec: JobSpec, data_root: Path | None) -> None:
     Raises:
         ApiError: the dataset's folder is not there, or leads out of the data root.
     """
-    if data_root is None or not isinstance(spec.dataset, FileDataset):
+    if data_root is None or not isinstance(spec.dataset, FileDataset) or spec.dataset.upload is not None:
         return
     folder = (data_root / spec.dataset.path).resolve()
     if not folder.is_relative_to(data_root.resolve()):
@@ -119,6 +120,7 @@ def insert(
     session.add(job)
     session.flush()
     session.add_all(JobLabel(job=job.pk, label=label) for label in resources.labels)
+    datasets.link(session, project, job, spec)
     repository.log(session, job, [StateChanged(state=State.QUEUED)])
     return job
 
@@ -130,7 +132,7 @@ def get(database: Database, project: str, job_id: str) -> Job:
         ApiError: there is no such job.
     """
     with database.read() as session:
-        return get_own(session, project, job_id)
+        return find(session, project, job_id)
 
 
 def page(
@@ -157,13 +159,13 @@ def page(
 def metrics(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Metric]:
     """One step more than `limit` if there are more."""
     with database.read() as session:
-        return repository.metrics(session, get_own(session, project, job_id), after=after, limit=limit + 1)
+        return repository.metrics(session, find(session, project, job_id), after=after, limit=limit + 1)
 
 
 def events(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Event]:
     """One event more than `limit` if there are more."""
     with database.read() as session:
-        return repository.events(session, get_own(session, project, job_id), after=after, limit=limit + 1)
+        return repository.events(session, find(session, project, job_id), after=after, limit=limit + 1)
 
 
 def entries(
@@ -171,14 +173,18 @@ def entries(
 ) -> tuple[list[Event | Metric], State | None]:
     """The next entries of the whole log, and the job's final state if these are the last there will ever be."""
     with database.read() as session:
-        job = get_own(session, project, job_id)
+        job = find(session, project, job_id)
         found = repository.entries(session, job, after=after, limit=limit)
         last = found[-1].position if found else after
         return found, State(job.state) if job.state in FINAL and last >= job.position else None
 
 
-def get_own(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:
-    """The one place where a job is looked up for a client: another project's job does not exist."""
+def find(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:
+    """The one place where a job is looked up for a client: another project's job does not exist.
+
+    Raises:
+        ApiError: there is no such job.
+    """
     job = repository.get(session, job_id, lock=lock)
     if job is None or job.project != project:
         raise not_found(job_id)

@@ -18,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+datasets_app = typer.Typer(name="datasets", help="Uploaded datasets.", no_args_is_help=True)
+
 Url = Annotated[
     str | None, typer.Option(envvar="CPT_URL", help="Address of the server; http://127.0.0.1:8000 by default.")
 ]
@@ -30,7 +32,9 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch the j
 Key = Annotated[
     str | None, typer.Option("--idempotency-key", help="Repeating a submission with its key makes no second job.")
 ]
+DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="The dataset's name.", show_default=False)]
 SERVICE, CLIENT, ALONE = "One machine", "Jobs on a server", "Parts"
+app.add_typer(datasets_app, rich_help_panel=CLIENT)
 
 
 class Origin(StrEnum):
@@ -264,6 +268,79 @@ def revoke_key(
     from cpt_client.cli import keys as implementation
 
     implementation.revoke(key, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    tail: Annotated[int | None, typer.Option("--tail", "-n", min=0, help="Only the last lines.")] = None,
+    rank: Annotated[int, typer.Option("--rank", "-r", min=-1, help="Whose output; -1: the launcher's.")] = 0,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Of this attempt; by default the last.")] = None,
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Print what a rank of a job printed."""
+    from cpt_client.cli import files
+
+    files.logs(job, url=url, rank=rank, attempt=attempt, tail=tail, follow=follow, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def checkpoints(job: JobId, json: Json = False, url: Url = None) -> None:
+    """List a job's checkpoints that are kept, newest first."""
+    from cpt_client.cli import files
+
+    files.checkpoints(job, url=url, as_json=json)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def download(
+    job: JobId,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", "-c", help="The checkpoint's id, ckpt_…; by default the newest.")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="The checkpoint of the best evaluation.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; JOB.safetensors by default.", dir_okay=False)
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Download the weights of a checkpoint as one safetensors file, verified."""
+    from cpt_client.cli import files
+
+    files.download(job, url=url, checkpoint=checkpoint, best=best, output=output)
+
+
+@datasets_app.command("upload", epilog=exits.HELP)
+def upload_dataset(
+    name: DatasetName,
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="A .zip, .tar, .tar.gz or .tgz file.", dir_okay=False)
+    ],
+    json: Json = False,
+    url: Url = None,
+) -> None:
+    """Upload an archive; specs name it by `dataset.upload`."""
+    from cpt_client.cli import files
+
+    files.upload_dataset(name, archive, url=url, as_json=json)
+
+
+@datasets_app.command("list", epilog=exits.HELP)
+def list_datasets(json: Json = False, url: Url = None) -> None:
+    """List uploaded datasets, newest first."""
+    from cpt_client.cli import files
+
+    files.list_datasets(url=url, as_json=json)
+
+
+@datasets_app.command("delete", epilog=exits.HELP)
+def delete_dataset(name: DatasetName, url: Url = None) -> None:
+    """Delete an uploaded dataset that no unfinished job needs."""
+    from cpt_client.cli import files
+
+    files.delete_dataset(name, url=url)
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)

@@ -29,7 +29,7 @@ class Home:
 
     @property
     def storage(self) -> Path:
-        """Checkpoints."""
+        """Checkpoints, logs and uploaded datasets."""
         return self.root / "storage"
 
     @property

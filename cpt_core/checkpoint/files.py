@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import fsspec.core
-from fsspec.implementations.local import LocalFileSystem
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from cpt_core import events
 from cpt_core.range_test import Progress
 from cpt_core.spec import JobSpec
+from cpt_core.storage import FileMissingError, StorageError, open_storage
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -92,13 +88,9 @@ def publish(
     manifest_bytes = manifest.model_dump_json(indent=1).encode()
     path = folder_of(folder, step)
     try:
-        filesystem, target = _locate(storage, path)
-        write = _write_local_folder if isinstance(filesystem, LocalFileSystem) else _write_objects
-        write(filesystem, target, {**files, MANIFEST: manifest_bytes})
-    except OSError as error:
-        raise CheckpointError(
-            f"Checkpoint {path} cannot be written to {storage} ({error}): make room there, or make it writable."
-        ) from error
+        open_storage(storage).put_folder(path, {**files, MANIFEST: manifest_bytes}, last=MANIFEST)
+    except StorageError as error:
+        raise CheckpointError(f"Checkpoint {error}: make room there, or make it writable.") from error
     return _registered(path, manifest, manifest_bytes)
 
 
@@ -133,11 +125,13 @@ def prune(storage: str, paths: Iterable[str]) -> None:
     Raises:
         CheckpointError: the storage refused.
     """
-    for path in paths:
-        try:
-            _delete(*_locate(storage, path))
-        except OSError as error:
-            raise CheckpointError(f"Checkpoint {path} cannot be deleted from {storage} ({error}).") from error
+    try:
+        files = open_storage(storage)
+        for path in paths:
+            files.delete(f"{path}/{MANIFEST}")  # first: what a crash leaves is not taken for a checkpoint
+            files.delete(path)
+    except StorageError as error:
+        raise CheckpointError(f"Checkpoint {error}.") from error
 
 
 def _registered(path: str, manifest: Manifest, manifest_bytes: bytes) -> events.Checkpoint:
@@ -149,19 +143,19 @@ def _registered(path: str, manifest: Manifest, manifest_bytes: bytes) -> events.
     )
 
 
-def _locate(storage: str, path: str) -> tuple[Any, str]:
-    """The file system of a storage, and the full name there of a path below its root."""
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-        raise CheckpointError(f"{path!r} is no path below the storage root.")
-    filesystem, root = fsspec.core.url_to_fs(storage)
-    return filesystem, f"{root.rstrip('/')}/{parts}"
-
-
 def _read_manifest(storage: str, path: str) -> tuple[Manifest, bytes]:
     content = _read(storage, f"{path}/{MANIFEST}")
+    return parse_manifest(path, content), content
+
+
+def parse_manifest(path: str, content: bytes) -> Manifest:
+    """The manifest of the checkpoint in folder `path`, of its bytes.
+
+    Raises:
+        CheckpointError: it is none of this version.
+    """
     try:
-        return Manifest.model_validate_json(content), content
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = "/".join(str(part) for part in first["loc"])
@@ -179,54 +173,9 @@ def _read_file(storage: str, path: str, entry: FileEntry) -> bytes:
 
 
 def _read(storage: str, path: str) -> bytes:
-    filesystem, full = _locate(storage, path)
     try:
-        return bytes(filesystem.cat_file(full))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is not in {storage}: the checkpoint is incomplete or gone. {REMEDY}") from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read from {storage} ({error}).") from error
-
-
-def _write_objects(filesystem: Any, target: str, files: dict[str, bytes]) -> None:
-    """Write the files in order, so that the manifest, the last, is there only when all others are."""
-    _delete(filesystem, target)
-    for name, content in files.items():
-        filesystem.pipe_file(f"{target}/{name}", content)
-
-
-def _write_local_folder(filesystem: LocalFileSystem, target: str, files: dict[str, bytes]) -> None:
-    """Write the files under another name, flush them to the disk, and then give the folder its name."""
-    final = Path(target)
-    partial = final.with_name(f"{final.name}.partial")
-    for leftover in final.parent.glob("*.partial"):  # of a run that was killed
-        shutil.rmtree(leftover)
-    partial.mkdir(parents=True)
-    try:
-        for name, content in files.items():
-            with (partial / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
-        raise
-    _sync_folder(partial)
-    _delete(filesystem, target)
-    partial.rename(final)
-    _sync_folder(final.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _delete(filesystem: Any, target: str) -> None:
-    """Delete a checkpoint, its manifest first, so that what a crash leaves is not taken for one."""
-    for path in (f"{target}/{MANIFEST}", target):
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
+        return open_storage(storage).read(path)
+    except FileMissingError as error:
+        raise CheckpointError(f"{error}: the checkpoint is incomplete or gone. {REMEDY}") from error
+    except StorageError as error:
+        raise CheckpointError(f"{error}.") from error

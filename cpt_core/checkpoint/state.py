@@ -10,15 +10,14 @@ from torch import Tensor
 
 from cpt_core import events
 from cpt_core.checkpoint.files import REMEDY, CheckpointError, Manifest, publish, read
+from cpt_core.checkpoint.weights import AVERAGED, MODEL
 from cpt_core.range_test import Progress
 from cpt_core.spec import JobSpec
 
 Tensors = dict[str, Tensor]
 
-MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 CARRIED = "carried.safetensors"
-AVERAGED = "averaged.safetensors"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,9 @@ def load(spec: ImageDatasetSpec, data_root: Path) -> Dataset:
     match spec:
         case DigitsDataset():
             return digits.load()
-        case IdxDataset(path=folder):
+        case IdxDataset(location=folder):
             return idx.load(data_root, folder)
-        case FolderDataset(path=folder, size=side):
+        case FolderDataset(location=folder, size=side):
             return image_files.load(data_root, folder, side)
         case _:
-            return cifar.load(spec.name, data_root, spec.path, download=spec.download)
+            return cifar.load(spec.name, data_root, spec.location, download=spec.download)

@@ -82,14 +82,14 @@ def load(spec: TextDatasetSpec, data_root: Path, cache: Path | None = None) -> C
         tensors = _plain(files, spec.max_vocabulary) if isinstance(spec, PlainText) else _split(spec, files)
         kept.write(tensors)
     vocabulary = bytes(tensors["vocabulary"].numpy()).decode().split("\n")
-    return Corpus(spec.path, vocabulary, tensors["train"], tensors["test"])
+    return Corpus(spec.location, vocabulary, tensors["train"], tensors["test"])
 
 
 def _files(spec: TextDatasetSpec, data_root: Path) -> list[Path]:
     if not isinstance(spec, PlainText):
-        files = [below(data_root, f"{spec.path}/{name}") for name in SPLIT_FILES[spec.name]]
-    elif (path := below(data_root, spec.path)).is_dir():
-        files = [below(data_root, f"{spec.path}/{found.name}") for found in sorted(path.glob("*.txt"))]
+        files = [below(data_root, f"{spec.location}/{name}") for name in SPLIT_FILES[spec.name]]
+    elif (path := below(data_root, spec.location)).is_dir():
+        files = [below(data_root, f"{spec.location}/{found.name}") for found in sorted(path.glob("*.txt"))]
         if not files:
             raise DataError(f"There is no .txt file in the folder {path}: put the text there.")
     else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cpt_core.spec.base import SpecModel
+from cpt_core.spec.base import Name, SpecModel, field_error
 
 
 class ImageDataset(SpecModel):
@@ -27,8 +27,12 @@ class DigitsDataset(ImageDataset):
 class FileDataset(SpecModel):
     """What datasets in files have in common."""
 
-    path: Annotated[str, StringConstraints(min_length=1, max_length=500)]
-    """Folder or file of the data, relative to the server's (or `--data-root`'s) data root."""
+    upload: Name | None = None
+    """Name of an uploaded dataset (`POST /v1/datasets`, `cpt datasets upload`). `cpt train` and others that work
+    without a server take the folder of that name in the data root."""
+    path: Annotated[str, StringConstraints(min_length=1, max_length=500)] = "."
+    """Folder or file of the data, relative to the server's (or `--data-root`'s) data root, where it must be given; or
+    in the uploaded dataset, by default all of it."""
 
     @field_validator("path")
     @classmethod
@@ -39,6 +43,17 @@ class FileDataset(SpecModel):
                 "path_outside_root", "must be a path below the data root: relative, without '..' or backslashes"
             )
         return value
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.upload is None and "path" not in self.model_fields_set:
+            raise field_error("/dataset/path", "say where the data lie below the data root, or name an `upload`")
+        return self
+
+    @property
+    def location(self) -> str:
+        """The data's place below the data root; an uploaded dataset has the folder of its name there."""
+        return self.path if self.upload is None else f"{self.upload}/{self.path}"
 
 
 class IdxDataset(FileDataset, ImageDataset):

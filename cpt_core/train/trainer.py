@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from cpt_core import cost
 from cpt_core.checkpoint.files import folder_of, prune
 from cpt_core.checkpoint.state import load, save
-from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
+from cpt_core.events import Best, BestCheckpoint, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.model_limits import ModelLimits
 from cpt_core.models import build_model, sample_of
@@ -226,9 +226,12 @@ class Trainer:
             return
         mine = folder_of(self.run.best, evaluation.step)
         self.best = self.best.model_copy(update={"checkpoint": mine})
-        # It is not registered, so nothing resumes from it. The former one goes only when this one is complete.
-        if self._publish(self.run.best, evaluation.step) and former and former != mine:
-            prune(self.run.storage, [former])
+        # Its event is another one, so nothing resumes from it. The former one goes only when this one is complete.
+        kept = self._publish(self.run.best, evaluation.step)
+        if kept is not None:
+            self.emit(BestCheckpoint(**kept.model_dump(exclude={"type"})))
+            if former and former != mine:
+                prune(self.run.storage, [former])
 
     def _publish(self, folder: str, done: int) -> Checkpoint | None:
         """Write a checkpoint below `folder`. All ranks call it; rank 0 alone gets to know it."""

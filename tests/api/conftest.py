@@ -32,6 +32,11 @@ def data_root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def storage_url(tmp_path: Path) -> str:
+    return str(tmp_path / "storage")
+
+
 @contextmanager
 def serving(database_url: str, data_root: Path, **settings: Any) -> Iterator[TestClient]:
     """The application with these settings."""
@@ -42,8 +47,7 @@ def serving(database_url: str, data_root: Path, **settings: Any) -> Iterator[Tes
             broker_url=SecretStr("redis://127.0.0.1:1/0"),
             agent_token=SecretStr(AGENT_TOKEN),
             data_root=data_root,
-            sweep_seconds=60,
-            **settings,
+            **{"storage_url": str(data_root.parent / "storage"), "sweep_seconds": 60} | settings,
         )
     )
     with TestClient(app, base_url="http://127.0.0.1") as opened:
@@ -57,9 +61,9 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-def client(database_url: str, data_root: Path, settings: dict[str, Any]) -> Iterator[TestClient]:
+def client(database_url: str, data_root: Path, storage_url: str, settings: dict[str, Any]) -> Iterator[TestClient]:
     """A server that asks for no keys."""
-    with serving(database_url, data_root, **{"auth": "off"} | settings) as opened:
+    with serving(database_url, data_root, **{"auth": "off", "storage_url": storage_url} | settings) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""Queues and workers as clients see them, and the files that workers are asked to delete."""
+"""Queues and workers as clients see them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from sqlalchemy import update
 
 from api.fleet.models import Worker
 from cpt_core.events import now
-from tests.api.agent import append
 from tests.api.conftest import AGENT_TOKEN, Claim
-from tests.api.factories import checkpoint, ended, spec_document, started
+from tests.api.factories import spec_document
 
-Report = Callable[..., list[str]]
+Report = Callable[..., None]
 
 
 @pytest.fixture
 def report(client: TestClient) -> Report:
-    """A worker reports itself; returns which jobs' files it shall delete."""
+    """A worker reports itself."""
 
-    def do(**changes: Any) -> list[str]:
+    def do(**changes: Any) -> None:
         said = {"worker": "w1", "version": "1", "queues": ["default"], "device": "cpu", "slots": 2, "devices": 4}
         answer = client.post(
             "/v1/agent/workers", json=said | changes, headers={"Authorization": f"Bearer {AGENT_TOKEN}"}
         )
-        assert answer.status_code == 200, answer.text
-        return answer.json()["delete"]
+        assert answer.status_code == 204, answer.text
 
     return do
 
@@ -100,39 +98,3 @@ def test_a_silent_worker_is_offline_and_forgotten_after_an_hour_and_one_that_lea
 
 def test_only_workers_may_report(client: TestClient) -> None:
     assert client.post("/v1/agent/workers", json={}, headers={"Authorization": "Bearer x"}).status_code == 401
-
-
-def end(client: TestClient, claim: Claim) -> str:
-    """A job that failed after its first checkpoint."""
-    submit(client)
-    assignment = claim()
-    assert assignment
-    append(client, assignment, 1, [started(), checkpoint(1), ended("failed", "diverged")])
-    return str(assignment["job_id"])
-
-
-def test_workers_delete_the_files_of_deleted_jobs(client: TestClient, claim: Claim, report: Report) -> None:
-    kept, gone = end(client, claim), end(client, claim)
-    assert report() == []
-    client.delete(f"/v1/jobs/{gone}")
-    assert report() == [gone]
-    assert report(worker="w2") == [gone], "until one of them says that it has"
-    assert report(deleted=[gone, kept]) == []
-    assert client.get(f"/v1/jobs/{kept}").status_code == 200
-
-
-def test_checkpoints_stay_as_long_as_a_retry_starts_from_them(client: TestClient, claim: Claim, report: Report) -> None:
-    first = end(client, claim)
-    second = client.post(f"/v1/jobs/{first}/retry").json()["id"]
-    client.post(f"/v1/jobs/{second}/cancel")
-    third = client.post(f"/v1/jobs/{second}/retry").json()["id"]
-    for job in (first, second):
-        client.delete(f"/v1/jobs/{job}")
-    assert report() == [second], "the third starts from the first's"
-    report(deleted=[second])
-    assignment = claim()
-    assert assignment
-    assert assignment["job_id"] == third
-    assert report() == []
-    append(client, assignment, 1, [started(1), checkpoint(2)])
-    assert report() == [first], "it has one of its own now"

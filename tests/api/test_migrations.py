@@ -5,11 +5,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
-import api.audit.models
-import api.fleet.models
-import api.jobs.models
-import api.keys.models
-import api.projects.models  # noqa: F401
+import api.tables  # noqa: F401
 from api.db import Base, make_engine
 from migrations import config, upgrade
 

@@ -59,10 +59,12 @@ class Api:
                 "CPT_BROKER_URL": NOWHERE,
                 "CPT_AGENT_TOKEN": self.token,
                 "CPT_PORT": str(self.port),
+                "CPT_STORAGE_URL": str(folder / "storage"),
                 "CPT_AUTH": "off",
             }
             | env
         )
+        self.storage = folder / "storage"
         self._log = (folder / "api.log").open("ab")
         subprocess.run([sys.executable, "-m", "api", "migrate"], env=self.env, check=True, stderr=self._log)
         self.start()

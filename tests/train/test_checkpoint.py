@@ -26,10 +26,10 @@ def same(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-@pytest.fixture(params=["folder", "object store"])
-def storage(request, tmp_path):
-    """The root of a storage; the object store is fsspec's, in memory."""
-    return str(tmp_path / "storage") if request.param == "folder" else f"memory://{tmp_path}"
+@pytest.fixture
+def storage(any_storage):
+    """The root of a storage: a folder, or a part of a bucket on an S3 server."""
+    return any_storage
 
 
 def test_what_is_saved_is_loaded_and_each_rank_gets_its_own_buffers(storage):

@@ -25,6 +25,12 @@ class Job:
     running_seconds: float = 0.0
     records: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     """By attempt; exactly what was acknowledged."""
+    logs: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """What was printed, by attempt and rank."""
+    upload: dict[str, Any] | None = None
+    """The uploaded dataset that the spec names."""
+    logs_at_the_end: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """`logs` as they were when the latest attempt's end was stored."""
 
     def of(self, type_: str, attempt: int | None = None) -> list[dict[str, Any]]:
         """Records of a type."""
@@ -46,8 +52,6 @@ class Peer:
         self.claims: dict[str, Job] = {}
         self.claimants: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
-        self.delete: list[str] = []
-        """Jobs whose files workers are asked to delete."""
         self.appends = 0
         self.lose_replies = 0
         """So many of the next answers are lost after the request was carried out."""
@@ -97,9 +101,22 @@ class Peer:
                 return self._claim(token, body)
             if path == "/v1/agent/workers":
                 self.reports.append(body)
-                return 200, {"delete": self.delete}
+                return 204, None
             _, _, _, _, job_id, _, attempt, _ = path.split("/")
             return self._append(self.jobs[job_id], int(attempt), token, body)
+
+    def put_log(self, path: str, token: str, data: bytes) -> tuple[int, dict[str, Any] | None]:
+        path, _, query = path.partition("?offset=")
+        _, _, _, _, job_id, _, attempt, _, rank = path.split("/")
+        with self._lock:
+            if token != f"token-{job_id}-{attempt}":
+                return 401, {"code": "unauthorized"}
+            logs, key, offset = self.jobs[job_id].logs, (int(attempt), int(rank)), int(query)
+            known = logs.get(key, b"")
+            if offset > len(known):
+                return 409, {"code": "log_gap", "size": len(known)}
+            logs[key] = known + data[len(known) - offset :]
+            return 200, {"size": len(logs[key])}
 
     def _claim(self, token: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | None]:
         if token != AGENT_TOKEN:
@@ -125,6 +142,7 @@ class Peer:
             "token": f"token-{job.id}-{job.attempt}",
             "spec": job.spec,
             "resume": job.resume,
+            "upload": job.upload,
             "lease_seconds": self.lease_seconds,
             "running_seconds": job.running_seconds,
         }
@@ -145,6 +163,7 @@ class Peer:
                 job.resume = record
             if record["type"] == "finished":
                 job.state = record["outcome"]
+                job.logs_at_the_end = dict(job.logs)
         return 200, {"acked": len(stored), "command": job.command}
 
 
@@ -179,7 +198,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         token = self.headers["authorization"].removeprefix("Bearer ")
-        status, answer = self.peer.handle(self.path, token, body)
+        self._answer(*self.peer.handle(self.path, token, body))
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["content-length"]))
+        token = self.headers["authorization"].removeprefix("Bearer ")
+        self._answer(*self.peer.put_log(self.path, token, data))
+
+    def _answer(self, status: int, answer: dict[str, Any] | None) -> None:
         if self.peer.lose_replies > 0:
             self.peer.lose_replies -= 1
             self.close_connection = True

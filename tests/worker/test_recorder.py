@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cpt_core.events import Checkpoint, Finished, Log, dump, parse
+from cpt_core.events import Finished, Log, dump, parse
 from worker.fifo import Fifo
 from worker.recorder import Recorder
 from worker.spool import Spool
@@ -20,14 +20,13 @@ class Bench:
 
     def __init__(self, folder, limit_bytes=10**6):
         self.path = folder / "events"
-        self.seen, self.checkpoints = [], []
+        self.seen = []
         self.fifo = Fifo(self.path)
         self.spool = Spool(folder / "spool", limit_bytes=limit_bytes)
         self.recorder = Recorder(
             self.fifo,
             self.spool,
             on_event=self.seen.append,
-            on_checkpoint=lambda seq, checkpoint: self.checkpoints.append((seq, checkpoint.path)),
         )
 
     def write(self, data):
@@ -89,13 +88,6 @@ def test_a_line_that_is_no_event_is_told_in_the_log(bench, bad):
     assert told.level == "error"
     assert "no event" in told.message
     assert fine.message == "fine"
-
-
-def test_a_checkpoint_is_told_with_its_number(bench):
-    checkpoint = Checkpoint(step=5, path="checkpoints/j/1/step-5", sha256="0" * 64, size=1)
-    bench.write(line(Log(message="x")) + line(checkpoint))
-    bench.take()
-    assert bench.checkpoints == [(2, checkpoint.path)]
 
 
 def test_a_full_spool_makes_rank_0_wait_and_loses_nothing(tmp_path):

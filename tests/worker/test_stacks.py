@@ -30,7 +30,7 @@ def rank(tmp_path):
     processes = []
 
     def start(number):
-        with launch.error_output(tmp_path, number).open("wb") as stderr:
+        with launch.output_file(tmp_path, number).open("wb") as stderr:
             process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=stderr)
         processes.append(process)
         assert process.stdout.readline() == b"ready\n"

@@ -3,13 +3,19 @@
 Jobs that need nothing special run one after the other on one worker.
 """
 
+import hashlib
+import io
+import os
 import signal
 import time
 
 import psutil
 import pytest
 
+from cpt_core.archives import inspect
 from cpt_core.events import ADAPTER
+from cpt_core.storage import open_storage
+from tests.core.test_archives import zipped
 
 from .conftest import Worker, processes, spec, trains
 from .peer import AGENT_TOKEN, Peer
@@ -99,10 +105,10 @@ def test_a_hundred_doorbells_and_a_lost_reply_to_the_claim_start_one_attempt(tra
     assert len([job for job in shared_peer.claims.values() if job is trained]) == 1
 
 
-def test_superseded_checkpoints_are_deleted_and_the_last_ones_kept(trained, worker):
+def test_a_checkpoint_is_in_the_storage_before_it_is_told_of(trained, worker):
     paths = [record["path"] for record in trained.of("checkpoint")]
     assert [record["step"] for record in trained.of("checkpoint")] == [60, 120, 180, 200]
-    assert {path for path in paths if (worker.folder / "storage" / path / "manifest.json").exists()} == set(paths[-2:])
+    assert all((worker.folder / "storage" / path / "manifest.json").exists() for path in paths)
 
 
 def test_a_cancelled_job_ends_cancelled_once_no_process_is_left(submit):
@@ -285,15 +291,9 @@ def test_a_job_whose_time_earlier_attempts_have_used_up_is_not_started(submit):
     assert job.of("started") == []
 
 
-def test_the_worker_says_that_it_is_there_and_deletes_what_it_is_told_to(start, peer, tmp_path, ring):
-    kept, gone = (tmp_path / "storage" / "checkpoints" / name / "1" / "step-00000001" for name in ("kept", "gone"))
-    for folder in (kept, gone):
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text("{}")
-    peer.delete = ["gone"]
+def test_the_worker_says_that_it_is_there_and_that_it_goes(start, peer, ring):
     worker = start(peer, labels="eu,a100", queues="fast,default", slots=2)
-    until(lambda: peer.reports and not gone.parent.parent.exists())
-    assert kept.exists()
+    until(lambda: peer.reports)
     first = peer.reports[0]
     assert (first["worker"], first["queues"], first["labels"]) == (worker.name, ["fast", "default"], ["a100", "eu"])
     assert (first["slots"], first["leaving"]) == (2, False)
@@ -303,7 +303,7 @@ def test_the_worker_says_that_it_is_there_and_deletes_what_it_is_told_to(start, 
     assert peer.claimants[0]["labels"] == ["a100", "eu"]
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-    assert (peer.reports[-1]["leaving"], peer.reports[-1]["deleted"]) == (True, ["gone"])
+    assert peer.reports[-1]["leaving"]
 
 
 def test_training_waits_while_the_spool_is_full_and_nothing_is_lost(start, peer):
@@ -323,3 +323,55 @@ def test_training_waits_while_the_spool_is_full_and_nothing_is_lost(start, peer)
     until(lambda: len(job.of("step")) > before + 100)
     steps = [record["step"] for record in job.of("step")]
     assert steps == list(range(len(steps)))
+
+
+ABORT = """
+import os, sys
+if "cpt_core.train" in sys.orig_argv:
+    print("on stdout")
+    sys.stderr.write("on stderr, and the last words of rank " + os.environ["RANK"])
+    sys.stderr.flush()
+    os.abort()
+"""
+
+
+def test_what_ranks_printed_is_stored_to_the_last_byte_before_their_end_is_told(start, peer, tmp_path, monkeypatch):
+    """Ranks that die of a native abort, while the API loses answers."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "sitecustomize.py").write_text(ABORT)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/modules:{os.environ.get('PYTHONPATH', '')}")
+    job = peer.submit(spec(devices=2))
+    start(peer, devices_per_slot=2)
+    until(lambda: job.attempt)
+    peer.lose_replies = 2
+    until(lambda: job.end, 60)
+    assert job.end["reason"] == "rank_failed"
+    first = job.end["message"].split()[2]
+    assert f"the last words of rank {first}" in job.end["message"]
+    expected = b"on stdout\non stderr, and the last words of rank %s" % first.encode()
+    assert job.logs_at_the_end[1, int(first)] == expected
+
+
+def test_an_uploaded_dataset_is_fetched_and_trained_on(start, peer, tmp_path):
+    archive = zipped({"words/book.txt": b"the quick brown fox jumps over the lazy dog\n\n" * 200})
+    open_storage(str(tmp_path / "storage")).put("datasets/ds", io.BytesIO(archive))
+    contents = inspect(io.BytesIO(archive), 10**6)
+    parts = {
+        "model": {"name": "lstm_lm"},
+        "dataset": {"name": "text", "upload": "book", "path": "words", "bptt": 5},
+        "evaluation": {"batch_size": 2},
+    }
+    good, damaged = (peer.submit(spec(steps=2, **parts)) for _ in range(2))
+    good.upload = {
+        "name": "book",
+        "path": "datasets/ds",
+        "sha256": hashlib.sha256(archive).hexdigest(),
+        "size": len(archive),
+        "unpacked": contents.bytes,
+    }
+    damaged.upload = good.upload | {"sha256": "0" * 64}
+    start(peer)
+    until(lambda: good.end and damaged.end, 120)
+    assert good.end["outcome"] == "succeeded", good.end["message"]
+    assert (damaged.end["outcome"], damaged.end["reason"]) == ("failed", "data_error")
+    assert "book is damaged" in damaged.end["message"]

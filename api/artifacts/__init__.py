@@ -1,0 +1,1 @@
+"""Artifacts: the files of a job, other than checkpoints, that are kept in the storage."""

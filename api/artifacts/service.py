@@ -1,0 +1,38 @@
+"""What clients can do with artifacts. Each function is one transaction."""
+
+from __future__ import annotations
+
+from api.artifacts import repository
+from api.artifacts.models import Artifact
+from api.db import Database
+from api.files.download import StoredFile
+from api.jobs import service as jobs
+from api.problems import ApiError, FieldProblem, invalid
+
+
+def page(database: Database, project: str, job_id: str, *, cursor: str | None, limit: int) -> list[Artifact]:
+    """One artifact more than `limit` if there are more.
+
+    Raises:
+        ApiError: there is no such job, or the cursor is none of this list.
+    """
+    with database.read() as session:
+        job = jobs.find(session, project, job_id)
+        after = repository.get(session, job, cursor) if cursor is not None else None
+        if cursor is not None and after is None:
+            message = "is no cursor of this list: use next_cursor of the page before"
+            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        return repository.page(session, job, after=after, limit=limit + 1)
+
+
+def file(database: Database, project: str, job_id: str, artifact_id: str) -> StoredFile:
+    """One artifact's file.
+
+    Raises:
+        ApiError: there is no such job, or it has no such artifact.
+    """
+    with database.read() as session:
+        row = repository.get(session, jobs.find(session, project, job_id), artifact_id)
+    if row is None:
+        raise ApiError(404, "artifact_not_found", f"{job_id} has no artifact {artifact_id}: list its artifacts")
+    return StoredFile(row.path, row.sha256, row.size, f"{job_id}-{row.name.replace('/', '-')}", row.media_type)

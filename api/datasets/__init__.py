@@ -1,0 +1,1 @@
+"""Datasets that clients upload: archives, checked when they come, immutable, named in specs by `dataset.upload`."""

@@ -1,0 +1,114 @@
+"""`cpt logs`, `checkpoints`, `download` and `datasets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from cpt_client.cli import exits
+from cpt_client.cli.output import console, print_json
+from cpt_client.client import Client
+from cpt_client.view import text
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+
+def logs(
+    job_id: str, *, url: str | None, rank: int, attempt: int | None, tail: int | None, follow: bool, as_json: bool
+) -> None:
+    """Print a rank's output; what would steer the terminal is shown, not sent."""
+    with exits.reporting(), Client(url) as client:
+        for line in client.logs(job_id, rank=rank, attempt=attempt, tail=tail, follow=follow):
+            if as_json:
+                print_json(line)
+            else:
+                typer.echo(text.printable(line.line))
+
+
+def checkpoints(job_id: str, *, url: str | None, as_json: bool) -> None:
+    """Print a job's checkpoints."""
+    with exits.reporting(), Client(url) as client:
+        found = list(client.checkpoints(job_id))
+    if as_json:
+        for item in found:
+            print_json(item)
+        return
+    table = _table("ID", "STEP", "KIND", "ATTEMPT", "SIZE", "MADE")
+    for item in found:
+        table.add_row(
+            item.id, str(item.step), item.kind, str(item.attempt), _megabytes(item.size), f"{item.created_at:%F %T}"
+        )
+    if found:
+        console().print(table)
+    else:
+        typer.echo("no checkpoints yet")
+
+
+def download(job_id: str, *, url: str | None, checkpoint: str | None, best: bool, output: Path | None) -> None:
+    """Download a checkpoint's weights."""
+    target = output or Path(f"{job_id}.safetensors")
+    with exits.reporting(), Client(url) as client:
+        if checkpoint is None:
+            kind = "best" if best else "regular"
+            checkpoint = next((item.id for item in client.checkpoints(job_id) if item.kind == kind), None)
+        if checkpoint is None:
+            exits.fail(f"{job_id} has no such checkpoint", f"`cpt checkpoints {job_id}` lists them", code=exits.USAGE)
+        try:
+            digest = client.download_weights(job_id, checkpoint, target)
+        except OSError as error:
+            exits.fail(f"{target} cannot be written: {error.strerror}", "choose another --output", code=exits.USAGE)
+    typer.echo(f"{target} ({_megabytes(target.stat().st_size)}, sha256 {digest})")
+
+
+def upload_dataset(name: str, archive: Path, *, url: str | None, as_json: bool) -> None:
+    """Upload an archive."""
+    if not archive.name.lower().endswith(ARCHIVES):
+        exits.fail(f"{archive} is none of {', '.join(ARCHIVES)}", "pack the dataset's files first", code=exits.USAGE)
+    with exits.reporting(), Client(url) as client:
+        try:
+            dataset = client.upload_dataset(name, archive)
+        except OSError as error:
+            exits.fail(f"{archive} cannot be read: {error.strerror}", "give the path of an archive", code=exits.USAGE)
+    if as_json:
+        print_json(dataset)
+    else:
+        typer.echo(f"{name}: {dataset.files} files, {_megabytes(dataset.unpacked_size)}")
+        typer.echo(f"use it with dataset: {{name: …, upload: {name}}}")
+
+
+def list_datasets(*, url: str | None, as_json: bool) -> None:
+    """Print the uploaded datasets."""
+    with exits.reporting(), Client(url) as client:
+        found = list(client.datasets())
+    if as_json:
+        for item in found:
+            print_json(item)
+        return
+    table = _table("NAME", "FILES", "SIZE", "UNPACKED", "UPLOADED")
+    for item in found:
+        sizes = _megabytes(item.size), _megabytes(item.unpacked_size)
+        table.add_row(item.name, str(item.files), *sizes, f"{item.created_at:%F %T}")
+    if found:
+        console().print(table)
+    else:
+        typer.echo("no datasets; `cpt datasets upload NAME ARCHIVE` makes one")
+
+
+def delete_dataset(name: str, *, url: str | None) -> None:
+    """Delete an uploaded dataset."""
+    with exits.reporting(), Client(url) as client:
+        client.delete_dataset(name)
+    typer.echo(f"{name} is deleted")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
