@@ -17,14 +17,15 @@ from api.keys import service as keys
 from api.keys.schemas import NewKey, Scope
 from api.problems import ApiError
 from api.projects.repository import DEFAULT
+from api.server import Server
 from api.settings import ApiSettings, settings
+from cpt_core.logs import configure
 from migrations import upgrade
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         found = settings()
     except ValidationError as error:
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name = "CPT_" + "_".join(str(part).upper() for part in item["loc"]) if item["loc"] else "settings"
             sys.stderr.write(f"{name}: {item['msg']}\n")
         return 2
+    configure(found.log_format)
     match arguments.command:
         case "migrate":
             upgrade(found.database_url.get_secret_value())
@@ -81,16 +83,17 @@ def _create_key(found: ApiSettings, arguments: argparse.Namespace) -> int:
 
 def _serve(found: ApiSettings) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the revision, see /readyz
+    app = create_app(found)
     config = uvicorn.Config(
-        create_app(found),
+        app,
         host=found.host,
         port=found.port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=3,  # open streams would hold it for ever; their clients reconnect
+        timeout_graceful_shutdown=3,  # for a client that takes its answer too slowly
         server_header=False,
     )
-    uvicorn.Server(config).run()
+    Server(config, app.state.services.hub).run()
     return 0
 
 

@@ -33,13 +33,17 @@ from api.keys.authenticator import Authenticator
 from api.keys.endpoints import router as keys_router
 from api.limits import BodyLimits
 from api.local import LocalOnly
+from api.log.endpoints import router as log_router
 from api.logs.archive import LogArchiver
 from api.logs.endpoints import agent_router as agent_logs_router
 from api.logs.endpoints import router as logs_router
+from api.metrics.endpoints import router as metrics_router
 from api.problems import ApiError, documented
 from api.projects.endpoints import router as projects_router
 from api.rate import Buckets
 from api.settings import ApiSettings
+from api.telemetry.endpoints import router as telemetry_router
+from api.telemetry.prometheus import Telemetry
 from cpt_core import __version__
 from cpt_core.storage import open_storage
 from migrations import head_revision
@@ -59,6 +63,8 @@ Errors are RFC 9457 problem documents with a stable `code`, and `errors` that na
 CLIENT_ROUTERS = (
     jobs_router,
     actions_router,
+    log_router,
+    metrics_router,
     checkpoints_router,
     logs_router,
     artifacts_router,
@@ -81,9 +87,17 @@ def create_app(settings: ApiSettings) -> FastAPI:
     database = Database(settings.database_url.get_secret_value())
     broker_url = settings.broker_url.get_secret_value()
     recorder.attach(database)
-    keys = Authenticator(database)
-    storage = open_storage(settings.storage_url)
-    services = Services(settings, database, Bells(broker_url), Hub(broker_url), storage, keys, Buckets())
+    hub = Hub(broker_url)
+    services = Services(
+        settings=settings,
+        database=database,
+        bells=Bells(broker_url),
+        hub=hub,
+        telemetry=Telemetry(database, lambda: hub.listeners),
+        storage=open_storage(settings.storage_url),
+        keys=Authenticator(database),
+        buckets=Buckets(),
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -95,9 +109,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
             Ticker("reaper", interval, reaper.tick),
             Ticker("sweeper", settings.sweep_seconds, sweeper.tick),
             Ticker("deadlines", settings.sweep_seconds, deadlines.tick),
-            Ticker("key uses", KEY_USE_SECONDS, keys.write_uses),
-            Ticker("log archiver", settings.sweep_seconds, LogArchiver(database, storage).tick),
-            Ticker("file sweeper", settings.sweep_seconds, FileSweeper(database, storage).tick),
+            Ticker("key uses", KEY_USE_SECONDS, services.keys.write_uses),
+            Ticker("log archiver", settings.sweep_seconds, LogArchiver(database, services.storage).tick),
+            Ticker("file sweeper", settings.sweep_seconds, FileSweeper(database, services.storage).tick),
         ]
         services.bells.start()
         services.hub.start()
@@ -120,7 +134,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.state.services = services
     for router in CLIENT_ROUTERS:
         app.include_router(router, responses=documented(401, 403, 429))
-    for router in (agent_router, agent_logs_router):
+    for router in (agent_router, agent_logs_router, telemetry_router):
         app.include_router(router)
     problems.install(app)
     _guard(app, settings)

@@ -20,6 +20,7 @@ from api.agent.repository import Pulse
 from api.broker import Bells
 from api.db import Database
 from api.jobs import control, repository
+from cpt_core.logs import about
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ class Reaper:
         pulses = service.pulses(self._database)
         for pulse in self._lease.silent(pulses, time.monotonic()):
             if service.expire(self._database, pulse):
-                logger.warning("%s attempt %d: silent for longer than the lease, ended", pulse.job_id, pulse.attempt)
+                with about(job=pulse.job_id, attempt=pulse.attempt):
+                    logger.warning("silent for longer than the lease, ended")
                 self._on_change(pulse.job_id)
 
 

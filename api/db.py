@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -37,6 +38,28 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class ChangeStamp(ColumnElement[int]):
+    """A number that orders changes to `jobs` as they are committed, for readers that look for what is new.
+
+    On PostgreSQL the transaction's: it is not in the order of commits, but a reader knows from the snapshot which are
+    over. On SQLite writers are one after the other: milliseconds since 1970, or one more than the latest.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(ChangeStamp, "postgresql")
+def _transaction(_element: ChangeStamp, _compiler: Any, **_options: Any) -> str:
+    return "pg_current_xact_id()::text::bigint"
+
+
+@compiles(ChangeStamp, "sqlite")
+def _one_more(_element: ChangeStamp, _compiler: Any, **_options: Any) -> str:
+    milliseconds = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    return f"max({milliseconds}, (SELECT coalesce(max(changed), 0) + 1 FROM jobs))"  # noqa: S608 - constants
 
 
 class Database:

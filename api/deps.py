@@ -21,6 +21,7 @@ from api.problems import ApiError
 from api.projects.repository import DEFAULT
 from api.rate import Buckets
 from api.settings import ApiSettings
+from api.telemetry.prometheus import Telemetry
 from cpt_core.storage import Storage
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -34,6 +35,7 @@ class Services:
     database: Database
     bells: Bells
     hub: Hub
+    telemetry: Telemetry
     storage: Storage
     keys: Authenticator
     buckets: Buckets

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from cpt_core.logs import Format
+
 _SECRETS = Path("/run/secrets")
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
@@ -63,6 +65,10 @@ class ApiSettings(BaseSettings):
     """Largest request body from a client."""
     max_append_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Largest request body from a worker."""
+    metrics_token: SecretStr | None = None
+    """Bearer token with which Prometheus reads `/metrics`; null: only from this machine."""
+    log_format: Format = "text"
+    """Lines for people, or a JSON object a line."""
     max_json_depth: Annotated[int, Field(ge=8, le=256)] = 32
     """Deepest nesting of a JSON body."""
 

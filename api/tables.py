@@ -11,4 +11,5 @@ import api.fleet.models
 import api.jobs.models
 import api.keys.models
 import api.logs.models
+import api.metrics.models
 import api.projects.models  # noqa: F401

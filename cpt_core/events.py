@@ -19,7 +19,10 @@ from cpt_core.range_test import Bounds, PrecisionGain
 VERSION = 1
 """Version of this schema; a reader refuses a higher one."""
 
-Step = Annotated[int, Field(ge=0, le=10_000_000)]
+MAX_STEP = 10_000_000
+"""The last step that can be."""
+
+Step = Annotated[int, Field(ge=0, le=MAX_STEP)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(ge=0, allow_inf_nan=False)]

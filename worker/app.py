@@ -21,6 +21,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 from pydantic import ValidationError
 
+from cpt_core.logs import configure
 from cpt_core.protocol import DOORBELL, celery_queue
 from worker.devices import slots
 from worker.home import Home
@@ -29,6 +30,7 @@ from worker.presence import Presence
 from worker.settings import WorkerSettings
 from worker.slots import Slots
 from worker.stop import Stop
+from worker.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +68,16 @@ def celery_app(settings: WorkerSettings) -> Celery:
 
 def main() -> int:
     """Run a worker until a signal ends it. The answer is the exit code of the process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
     warnings.simplefilter("ignore", SecurityWarning)  # it is about root and pickle, and nothing here accepts pickle
     try:
         settings = WorkerSettings()
+        configure(settings.log_format)
         own = slots(settings)
         home = Home(settings.state_dir, settings.name)
+        telemetry = Telemetry()
+        if settings.metrics_port is not None:
+            telemetry.serve(settings.metrics_host, settings.metrics_port)
     except ValidationError as error:
         _complain("\n".join(_problem(item) for item in error.errors()))
         return 2
@@ -83,7 +88,8 @@ def main() -> int:
     # Made in the main thread, with which it dies.
     forks = ForkServer() if settings.warm and sys.platform == "linux" else None
     try:
-        return _serve(settings, Slots(settings, own, home, stop, forks), Presence(settings, own, stop), stop)
+        work = Slots(settings, own, home, stop, forks, telemetry)
+        return _serve(settings, work, Presence(settings, own, stop), stop)
     finally:
         if forks:
             forks.close()

@@ -35,6 +35,7 @@ from worker.settings import WorkerSettings, environment_of_training
 from worker.spool import Spool
 from worker.stacks import stacks
 from worker.stop import Stop
+from worker.telemetry import Telemetry
 from worker.timing import BATCH_RECORDS, timing
 from worker.tree import Tree
 from worker.watchdog import Watchdog
@@ -58,20 +59,15 @@ class Attempt:
         folder: Path,
         stop: Stop,
         forks: ForkServer | None,
+        telemetry: Telemetry,
     ) -> None:
         """`folder` is new, empty and this attempt's alone; its name is the mark of the attempt's processes.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        self._assignment, self._slot, self._settings, self._folder, self._stop = (
-            assignment,
-            slot,
-            settings,
-            folder,
-            stop,
-        )
-        self._forks = forks
+        self._assignment, self._slot, self._settings = assignment, slot, settings
+        self._folder, self._stop, self._forks, self._telemetry = folder, stop, forks, telemetry
         self._timing = timing(assignment.lease_seconds, interval=settings.append_interval, blind=settings.blind_seconds)
         self._run_file = folder / "run.json"
         self._run_file.write_text(self._run_description().model_dump_json(), encoding="utf-8")
@@ -101,7 +97,6 @@ class Attempt:
             self._timing,
             contact=claimed_at,
         )
-        self._name = f"job {assignment.job_id}, attempt {assignment.attempt}"
         self._tree: Tree | None = None
         self._causes: set[Cause] = set()
         self._told: float | None = None
@@ -109,6 +104,7 @@ class Attempt:
 
     def run(self) -> Finished | None:
         """Carry the attempt out. The answer is the end record that the API has stored; None: it has not."""
+        self._telemetry.began(self._spool)
         self._sender.start()
         self._logs.start()
         try:
@@ -120,7 +116,7 @@ class Attempt:
             self._send_logs()
             end = self._conclude()
         except Exception as error:
-            log.exception("%s failed in the worker", self._name)
+            log.exception("the attempt failed in the worker")
             self._destroy()
             end = Finished(
                 outcome="failed",
@@ -141,6 +137,7 @@ class Attempt:
     def _saw(self, event: AnyEvent) -> None:
         now = time.monotonic()
         self._watchdog.saw(event, now)
+        self._telemetry.saw(event)
         if isinstance(event, Started):
             self._deadline = now + self._time_left
         if not isinstance(event, StepDone):  # steps come by the thousand, and can wait for each other
@@ -214,7 +211,7 @@ class Attempt:
         if self._deadline is not None and now > self._deadline:
             causes.add(Cause.TIMEOUT)
         for cause in sorted(causes - self._causes, key=lambda cause: cause.name):
-            log.info("%s: to be stopped: %s", self._name, cause.name.lower().replace("_", " "))
+            log.info("to be stopped: %s", cause.name.lower().replace("_", " "))
         self._causes |= causes
 
     def _act(self, tree: Tree) -> None:
@@ -280,9 +277,9 @@ class Attempt:
                 sender.finish(self._spool.last)
             time.sleep(_TICK_SECONDS / 5)
         if sender.delivered:
-            log.info("%s: %s (%s)", self._name, end.outcome, end.reason)
+            log.info("ended: %s (%s)", end.outcome, end.reason)
             return end
-        log.warning("%s: its end is not stored: %s", self._name, sender.lost or sender.refused or "no time left")
+        log.warning("the end is not stored: %s", sender.lost or sender.refused or "no time left")
         return None
 
     def _time_is_up(self) -> bool:
@@ -303,5 +300,6 @@ class Attempt:
         self._logs.close()
         self._agent.close()
         self._fifo.close()
+        self._telemetry.ended(self._spool)
         self._spool.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import logging
 import time
 from threading import Event, Thread
 
+from cpt_core.logs import about
 from cpt_core.protocol import Assignment
 from worker.agent import Agent, AppendAnswer, Gap, Lost, NoContact, Refused, Stored, Unavailable
 from worker.spool import Spool, SpoolError
@@ -83,6 +84,10 @@ class Sender:
         return self.delivered or self.lost is not None
 
     def _run(self) -> None:
+        with about(job=self._assignment.job_id, attempt=self._assignment.attempt):
+            self._deliver()
+
+    def _deliver(self) -> None:
         try:
             while not self._abandoned and not self.over:
                 self._append()
@@ -131,7 +136,7 @@ class Sender:
             case Refused():
                 self.refused = answer.message
             case NoContact() | Unavailable():
-                log.warning("job %s: %s", self._assignment.job_id, answer.message)
+                log.warning("%s", answer.message)
 
     def _acked(self, seq: int) -> None:
         self._spool.ack(seq)

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cpt_core.carbon import WORLD_AVERAGE, GridFactor
+from cpt_core.logs import Format
 from cpt_core.spec import Labels, Name
 
 _SECRETS = Path("/run/secrets")
@@ -87,6 +88,13 @@ class WorkerSettings(BaseSettings):
     """Training counts as hung only after this many times the median time of a step."""
     startup_seconds: Seconds = 1800.0
     """The same before training begins, while processes start and data is read or fetched."""
+
+    log_format: Format = "text"
+    """Lines for people, or a JSON object a line."""
+    metrics_host: str = "127.0.0.1"
+    """Where Prometheus may read this worker's metrics; they are not protected."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port of the same. Null: they are not served."""
 
     @field_validator("queues", "labels", mode="before")
     @classmethod

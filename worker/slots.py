@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from cpt_core.events import Finished, dump
 from cpt_core.lifecycle import Reason
+from cpt_core.logs import about
 from cpt_core.protocol import Assignment, ClaimRequest
 from worker.agent import Agent, Nothing, Refused
 from worker.attempt import Attempt
@@ -21,6 +22,7 @@ from worker.home import Home
 from worker.launchers import ForkServer
 from worker.settings import WorkerSettings
 from worker.stop import Stop
+from worker.telemetry import Telemetry
 from worker.timing import backoff
 
 log = logging.getLogger(__name__)
@@ -34,10 +36,17 @@ class Slots:
     """The slots of one worker. Thread-safe: each thread that works holds a slot of its own."""
 
     def __init__(
-        self, settings: WorkerSettings, slots: Sequence[Slot], home: Home, stop: Stop, forks: ForkServer | None
+        self,
+        settings: WorkerSettings,
+        slots: Sequence[Slot],
+        home: Home,
+        stop: Stop,
+        forks: ForkServer | None,
+        telemetry: Telemetry,
     ) -> None:
         """`forks` has the launchers ready; None: each is started as a program."""
         self._settings, self._home, self._stop, self._forks = settings, home, stop, forks
+        self._telemetry = telemetry
         self._agent = Agent(settings.api_url, settings.agent_token)
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in slots:
@@ -50,7 +59,8 @@ class Slots:
         """
         with self._slot() as slot:
             while slot is not None and (claimed := self._claim_any(slot)) is not None:
-                self._run(slot, *claimed)
+                with about(job=claimed[0].job_id, attempt=claimed[0].attempt):
+                    self._run(slot, *claimed)
 
     def _run(self, slot: Slot, assignment: Assignment, claimed_at: float) -> None:
         try:
@@ -63,6 +73,7 @@ class Slots:
                 folder=folder,
                 stop=self._stop,
                 forks=self._forks,
+                telemetry=self._telemetry,
             )
         except OSError as error:
             log.error("no attempt can be run: %s", error)  # noqa: TRY400 - a full disk needs no traceback
@@ -114,7 +125,8 @@ class Slots:
             asked = time.monotonic()
             answer = self._agent.claim(request)
             if isinstance(answer, Assignment):
-                log.info("job %s: attempt %d claimed", answer.job_id, answer.attempt)
+                with about(job=answer.job_id, attempt=answer.attempt):
+                    log.info("claimed")
                 return answer, asked
             if isinstance(answer, Nothing):
                 return None

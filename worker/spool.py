@@ -63,10 +63,15 @@ class Spool:
             return self._last - self._acked
 
     @property
+    def size(self) -> int:
+        """Bytes of the records that are not acknowledged."""
+        with self._lock:
+            return self._end - self._head
+
+    @property
     def full(self) -> bool:
         """So much waits that training should wait too."""
-        with self._lock:
-            return self._end - self._head >= self._limit
+        return self.size >= self._limit
 
     def put(self, line: bytes) -> int:
         """Append a record; the answer is its number. Never refuses for the limit, see `full`.

@@ -12,6 +12,7 @@ from api.fleet import service as fleet
 from api.jobs.schemas import JobId
 from api.logs.service import logs_key
 from api.problems import documented
+from cpt_core.logs import about
 from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, WorkerReport
 
 router = APIRouter(prefix="/v1/agent", tags=["agent"])
@@ -47,7 +48,8 @@ def append(
     services: ServicesDep,
 ) -> AppendReply:
     """Store records of an attempt, in order, each once. Without records: a heartbeat."""
-    reply, grown = service.append(services.database, job_id, attempt, token, request)
+    with about(job=job_id, attempt=attempt), services.telemetry.append_seconds.time():
+        reply, grown = service.append(services.database, job_id, attempt, token, request)
     if grown:
         services.changed(job_id)
         if request.records and request.records[-1].type == "finished":  # nothing more is printed

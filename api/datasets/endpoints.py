@@ -49,7 +49,8 @@ async def create_dataset(
 
     Refused are links, devices, names that lead out of the archive or come twice, archive bombs, and damage.
     """
-    max_bytes = services.settings.max_dataset_bytes
+    room = partial(service.room, services.database, caller.project, services.settings.max_dataset_bytes)
+    max_bytes = await to_thread.run_sync(room)
     check_headers(request, max_bytes)
     with tempfile.TemporaryFile() as archive:
         sha256, size = await receive(request, archive, max_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.datasets.models import DatasetRow, JobDataset
@@ -34,6 +34,12 @@ def page(session: Session, project: str, *, before: DatasetRow | None, limit: in
     if before is not None:
         query = query.where(DatasetRow.pk < before.pk)
     return list(session.scalars(query))
+
+
+def stored_bytes(session: Session, project: str) -> int:
+    """Bytes of the project's archives together."""
+    query = select(func.coalesce(func.sum(DatasetRow.size), 0)).where(DatasetRow.project == project)
+    return session.scalars(query).one()
 
 
 def of_job(session: Session, job: Job) -> DatasetRow | None:

@@ -16,6 +16,7 @@ from api.files import repository as files
 from api.files.download import refused
 from api.jobs.models import Job
 from api.problems import ApiError, FieldProblem, invalid
+from api.projects.repository import limits_of
 from cpt_core import archives
 from cpt_core.archives import ArchiveError, Contents
 from cpt_core.events import now
@@ -96,6 +97,23 @@ def _same(earlier: DatasetRow, sha256: str) -> DatasetRow:
     message = f"there is another dataset called {earlier.name}: choose another name, or delete that one"
     fault = FieldProblem(parameter="name", code="dataset_exists", message=message)
     raise ApiError(409, "dataset_exists", message, errors=[fault])
+
+
+def room(database: Database, project: str, max_bytes: int) -> int:
+    """Bytes that the project's next dataset may have, `max_bytes` at most.
+
+    Raises:
+        ApiError: it has as many as it may have.
+    """
+    with database.read() as session:
+        allowed = limits_of(session, project).max_dataset_bytes
+        if allowed is None:
+            return max_bytes
+        left = allowed - repository.stored_bytes(session, project)
+    if left <= 0:
+        message = f"project {project} may keep {allowed} bytes of datasets, and has: delete one, or ask an operator"
+        raise ApiError(409, "dataset_bytes_limit", message)
+    return min(max_bytes, left)
 
 
 def page(database: Database, project: str, *, cursor: str | None, limit: int) -> list[DatasetRow]:

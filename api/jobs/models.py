@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from api.db import Base, UtcDateTime
+from api.db import Base, ChangeStamp, UtcDateTime
 from cpt_core.lifecycle import State
 
 # SQLite numbers rows by itself only for INTEGER PRIMARY KEY.
@@ -29,6 +29,7 @@ class Job(Base):
         Index("ix_jobs_list", "project", "pk"),
         Index("ix_jobs_queue_deadline", "queue_deadline"),
         Index("ix_jobs_checkpoint_of", "checkpoint_of"),
+        Index("ix_jobs_changed", "project", "changed"),
     )
 
     pk: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -60,6 +61,10 @@ class Job(Base):
     strikes: Mapped[int] = mapped_column(Integer)
     position: Mapped[int] = mapped_column(BigInteger)
     """Position of the last row of the log."""
+    changed: Mapped[int] = mapped_column(
+        BigInteger, default=ChangeStamp(), onupdate=ChangeStamp(), server_default=text("0")
+    )
+    """Stamp of the last change to this row."""
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     queued_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

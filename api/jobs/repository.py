@@ -11,9 +11,11 @@ from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.checkpoints import repository as checkpoints
+from api.db import Base
 from api.jobs.ledger import Ledger
 from api.jobs.models import Attempt, DeletedJob, Event, Job, Metric
 from api.jobs.schemas import CancelRequested, PauseRequested, ResumeRequested, StateChanged
+from api.metrics.repository import roll_up
 from cpt_core.events import AnyEvent, BestCheckpoint, Checkpoint, Evaluation, Finished, Started, StepDone, now
 from cpt_core.lifecycle import ACTIVE, FINAL, Reason, State
 
@@ -133,7 +135,10 @@ def log(session: Session, job: Job, records: Sequence[LogRecord]) -> None:
             data = record.model_dump_json(exclude_none=True)
             events.append(row | {"type": record.type, "time": record.time, "data": data})
     if metrics:
-        session.execute(insert(Metric), metrics)
+        session.execute(
+            insert(Base.metadata.tables[Metric.__tablename__]), metrics
+        )  # past the ORM, which takes as long again for each row
+        roll_up(session, job.pk, job.attempt, metrics[0]["step"], metrics[-1]["step"])
     if events:
         session.execute(insert(Event), events)
     for record in records:
@@ -170,42 +175,3 @@ def _cut(session: Session, job: Job, step: int) -> None:
         )
         .values(end_step=step)
     )
-
-
-def events(session: Session, job: Job, *, after: int, limit: int) -> list[Event]:
-    """Entries of the log that are no steps, in order."""
-    query = select(Event).where(Event.job == job.pk, Event.position > after).order_by(Event.position).limit(limit)
-    return list(session.scalars(query))
-
-
-def metrics(session: Session, job: Job, *, after: int, limit: int) -> list[Metric]:
-    """Steps in order, each once: what a later attempt ran again is left out of the earlier one."""
-    query = (
-        select(Metric)
-        .join(Attempt, (Attempt.job == Metric.job) & (Attempt.attempt == Metric.attempt))
-        .where(
-            Metric.job == job.pk,
-            Metric.position > after,
-            or_(Attempt.end_step.is_(None), Metric.step < Attempt.end_step),
-        )
-        .order_by(Metric.position)
-        .limit(limit)
-    )
-    return list(session.scalars(query))
-
-
-def entries(session: Session, job: Job, *, after: int, limit: int) -> list[Event | Metric]:
-    """The whole log in order, up to the position that `job` was read with.
-
-    The bound matters: the two tables are read one after the other, and a commit in between must not be half seen.
-    """
-    rows: list[Event | Metric] = []
-    for table in (Event, Metric):
-        query = (
-            select(table)
-            .where(table.job == job.pk, table.position > after, table.position <= job.position)
-            .order_by(table.position)
-            .limit(limit)
-        )
-        rows += session.scalars(query)
-    return sorted(rows, key=lambda row: row.position)[:limit]

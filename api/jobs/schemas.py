@@ -240,47 +240,6 @@ class Page(Resource, Generic[Item]):
     """Pass as the list's cursor parameter for the next page; for logs, also when more may come later."""
 
 
-class MetricView(Resource):
-    """One step's metrics."""
-
-    id: int
-    """Position in the job's log: the cursor."""
-    attempt: int
-    """Attempt that ran it."""
-    type: Literal["step"] = "step"
-    """Kind of entry."""
-    time: AwareDatetime
-    """When it was done, UTC."""
-    step: int
-    """0-based index of the optimiser step."""
-    epoch: int
-    """0-based epoch."""
-    forward_bits: int
-    """Bit width of weights and activations."""
-    backward_bits: int
-    """Bit width of the errors."""
-    loss: float
-    """Training loss."""
-    accuracy: float | None
-    """Training accuracy over the batch."""
-    lr: float
-    """Learning rate."""
-    samples_per_second: float
-    """Speed over all ranks."""
-    gbitops: float
-    """Cumulative GBitOPs."""
-    modelled_joules: float
-    """Cumulative modelled energy."""
-    energy_joules: float | None
-    """Cumulative measured energy of the attempt; null where no counter is available."""
-    step_gbitops: float | None
-    """GBitOPs of this step; null if an older worker ran it."""
-    step_modelled_joules: float | None
-    """Modelled energy of this step; null if an older worker ran it."""
-    step_energy_joules: float | None
-    """Measured energy of this step; null where no counter is available."""
-
-
 class LogEntry(BaseModel):
     """One entry of a job's log that is no step. More fields follow by `type`, those of `cpt_core.events`."""
 

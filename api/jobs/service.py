@@ -14,12 +14,12 @@ from api.datasets import service as datasets
 from api.db import Database
 from api.jobs import repository
 from api.jobs.ledger import Ledger
-from api.jobs.models import Event, Job, JobLabel, Metric
+from api.jobs.models import Job, JobLabel
 from api.jobs.schemas import StateChanged
 from api.problems import ApiError, FieldProblem, invalid, not_found
 from api.projects import quota
 from cpt_core.events import now
-from cpt_core.lifecycle import FINAL, State
+from cpt_core.lifecycle import State
 from cpt_core.spec import FileDataset, JobSpec
 
 
@@ -154,29 +154,6 @@ def page(
         return repository.page(
             session, project, before=cursor, states=states, queue=queue, archived=archived, limit=limit + 1
         )
-
-
-def metrics(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Metric]:
-    """One step more than `limit` if there are more."""
-    with database.read() as session:
-        return repository.metrics(session, find(session, project, job_id), after=after, limit=limit + 1)
-
-
-def events(database: Database, project: str, job_id: str, *, after: int, limit: int) -> list[Event]:
-    """One event more than `limit` if there are more."""
-    with database.read() as session:
-        return repository.events(session, find(session, project, job_id), after=after, limit=limit + 1)
-
-
-def entries(
-    database: Database, project: str, job_id: str, *, after: int, limit: int
-) -> tuple[list[Event | Metric], State | None]:
-    """The next entries of the whole log, and the job's final state if these are the last there will ever be."""
-    with database.read() as session:
-        job = find(session, project, job_id)
-        found = repository.entries(session, job, after=after, limit=limit)
-        last = found[-1].position if found else after
-        return found, State(job.state) if job.state in FINAL and last >= job.position else None
 
 
 def find(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:

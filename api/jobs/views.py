@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from api.jobs.ledger import actions
-from api.jobs.models import Event, Job, Metric
-from api.jobs.repository import METRIC_FIELDS, ledger
+from api.jobs.models import Job
+from api.jobs.repository import ledger
 from api.jobs.schemas import (
     CheckpointView,
     Cost,
@@ -20,9 +19,7 @@ from api.jobs.schemas import (
     Item,
     JobView,
     Latest,
-    LogEntry,
     MeasuredEnergy,
-    MetricView,
     ModelledEnergy,
     Page,
     Progress,
@@ -36,7 +33,15 @@ from cpt_core.spec import JobSpec
 
 Model = TypeVar("Model", bound=BaseModel)
 View = TypeVar("View", bound=Resource)
-Row = TypeVar("Row", Event, Metric)
+Row = TypeVar("Row", bound="HasPosition")
+
+
+class HasPosition(Protocol):
+    """A row of a job's log."""
+
+    @property
+    def position(self) -> int:
+        """Its cursor."""
 
 
 def job_view(job: Job) -> JobView:
@@ -114,28 +119,8 @@ def log_page(rows: Sequence[Row], limit: int, view: Callable[[Row], Item]) -> Pa
     """A page of a job's log, by position. `rows` holds one more than `limit` if there are more."""
     shown = rows[:limit]
     return Page(
+        object="list",
         data=[view(row) for row in shown],
         has_more=len(rows) > limit,
         next_cursor=str(shown[-1].position) if shown else None,
     )
-
-
-def metric_view(row: Metric) -> MetricView:
-    """A step."""
-    return MetricView(id=row.position, attempt=row.attempt, **{name: getattr(row, name) for name in METRIC_FIELDS})
-
-
-def log_entry(row: Event) -> LogEntry:
-    """An entry that is no step."""
-    return LogEntry(**_flat(row))
-
-
-def entry_json(row: Event | Metric) -> tuple[str, str]:
-    """(type, JSON) of an entry of the stream."""
-    if isinstance(row, Metric):
-        return "step", metric_view(row).model_dump_json()
-    return row.type, json.dumps(_flat(row), separators=(",", ":"), ensure_ascii=False)
-
-
-def _flat(row: Event) -> dict[str, Any]:
-    return {"id": row.position, "attempt": row.attempt, **json.loads(row.data)}

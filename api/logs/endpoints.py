@@ -152,7 +152,8 @@ class _Reader:
                     place, splitter = Place(following, 0), Splitter(0)
                     continue
                 yield place.attempt, None
-                await self._services.hub.wait(grown)
+                if not await self._services.hub.wait(grown):
+                    return
 
     def _read(self, place: Place) -> service.Found:
         return service.read(

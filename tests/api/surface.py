@@ -19,6 +19,8 @@ BODIES: dict[str, Any] = {
     "create_key": {"name": "another"},
     "create_project": {"id": "new", "name": "New"},
     "change_project": {"limits": {"max_steps": 1000}},
+    "retry_job": {"from": "start"},
+    "clone_job": {"overrides": {"name": "again"}},
 }
 """A valid body of each operation that has one."""
 
@@ -68,7 +70,9 @@ class Operation:
         return self.method != "GET" and self.name not in CHANGES_NOTHING
 
 
-WITHOUT_KEY = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
+WITHOUT_KEY = frozenset(
+    {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/metrics"}
+)
 """Paths that are open to everybody: nothing in them is a project's."""
 
 

@@ -1,0 +1,133 @@
+"""Server-sent events to one listener: from the database until it is near the head of the log, then from the feed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractContextManager
+
+from anyio import to_thread
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.hub import Hub
+from api.log.feed import Batch, Feed
+from api.problems import ApiError
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_SECONDS = 15.0
+"""After so much silence a comment is sent, so that proxies and clients know the connection to be alive."""
+KEEP_ALIVE = b": keep-alive\n\n"
+SLOW_SECONDS = 30.0
+"""A listener that takes nothing for so long is dropped; it goes on from its last id when it comes again."""
+
+
+async def messages(
+    hub: Hub,
+    follow: Callable[[int], AbstractContextManager[Feed]],
+    read: Callable[[int], Batch],
+    position: int,
+    kinds: Collection[str] | None = None,
+) -> AsyncIterator[bytes]:
+    """Messages behind a position, without a gap or a repeat, until the log ends.
+
+    Args:
+        hub: whose limit on readers of the database is kept.
+        follow: joins the feed, which begins at the given position if nobody follows it yet.
+        read: reads the database behind a position, only `kinds` of entries.
+        position: where to begin.
+        kinds: which entries; null: all.
+    """
+    while True:
+        batch = await to_thread.run_sync(read, position, limiter=hub.backfills)
+        position = batch.head
+        if batch.entries:
+            yield b"".join(entry.data for entry in batch.entries)
+        if batch.end is not None:
+            yield _end(batch.end)
+            return
+        if batch.more:
+            continue
+        with follow(position) as feed:
+            while True:
+                grown = await _grown(feed, position)
+                if position < feed.tail:  # it was so slow that the feed has forgotten what comes next
+                    break
+                if not grown:
+                    yield KEEP_ALIVE
+                elif feed.head > position:
+                    data, position = feed.after(position, kinds), feed.head
+                    if data:
+                        yield data
+                elif feed.end is not None:
+                    yield _end(feed.end)
+                    return
+                else:
+                    return
+
+
+async def _grown(feed: Feed, position: int) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+            await feed.grown(position)
+            return True
+    return False
+
+
+def _end(state: str) -> bytes:
+    return f"event: end\ndata: {json.dumps({'state': state})}\n\n".encode()
+
+
+class EventStream(Response):
+    """An answer of server-sent events. It ends with the messages, the connection, the process, or a slow listener."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, messages: AsyncIterator[bytes], hub: Hub) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._messages, self._hub = messages, hub
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one listener."""
+        self._hub.listeners += 1
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, leaving, self._hub.closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hub.listeners -= 1
+            for task in (sending, leaving):
+                task.cancel()
+            _, left = await asyncio.gather(sending, leaving, return_exceptions=True)
+        if isinstance(left, asyncio.CancelledError):  # still there: the end of the stream is news to it
+            with contextlib.suppress(TimeoutError):
+                await _put(send, b"", more=False)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            async for data in self._messages:
+                await _put(send, data, more=True)
+        except TimeoutError:
+            logger.info("a stream was dropped: nothing was read from it for %g s", SLOW_SECONDS)
+        except (ApiError, SQLAlchemyError) as error:
+            logger.warning("a stream was ended: %s", error)
+        except Exception:
+            logger.exception("a stream failed")
+
+
+async def _put(send: Send, data: bytes, *, more: bool) -> None:
+    async with asyncio.timeout(SLOW_SECONDS):
+        await send({"type": "http.response.body", "body": data, "more_body": more})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

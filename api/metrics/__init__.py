@@ -1,0 +1,1 @@
+"""The metrics of jobs: read in pages, sampled for plots, or exported whole."""

@@ -1,0 +1,1 @@
+"""What the API tells of itself: Prometheus metrics and logs."""

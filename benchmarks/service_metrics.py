@@ -1,0 +1,136 @@
+"""How fast metrics are stored and a long history is read: `python benchmarks/service_metrics.py URL...` prints JSON.
+
+A point is one value of one key, as other trackers count them; a step has twelve. URLs are those of new databases; by
+default a SQLite file. Nothing is compared here: ratios belong beside an alternative measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+
+from service_process import Api, Attempt, api
+from sqlalchemy import create_engine, text
+
+from cpt_core.events import EnergySource, Started, StepDone, dump
+
+BATCH = 1000
+"""Records of one append, the most that the protocol allows."""
+POINTS = 12
+"""Values of a step, its number and time not counted."""
+SAMPLE = 320
+READS = 15
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured on one database."""
+
+    database: str
+    steps: int
+    points_per_second: float
+    """Stored over HTTP, 1000 steps a request, one client."""
+    sample_seconds: float
+    """320 points of one key over the whole history, median."""
+    sample_all_seconds: float
+    """The same of all keys."""
+    history_seconds: float
+    """The whole history as NDJSON."""
+    bytes_per_point: float
+    """Table, indexes and blocks."""
+
+
+def measure(database_url: str, steps: int) -> Figures:
+    """Measure on a new database."""
+    with api(database_url) as server:
+        attempt = Attempt(server)
+        stored = _store(attempt, steps)
+        path = f"/v1/jobs/{attempt.job}/metrics"
+        return Figures(
+            database=database_url.split(":")[0],
+            steps=steps,
+            points_per_second=steps * POINTS / stored,
+            sample_seconds=_read(server, path, {"keys": "loss", "max_points": SAMPLE}),
+            sample_all_seconds=_read(server, path, {"max_points": SAMPLE}),
+            history_seconds=_history(server, path),
+            bytes_per_point=_bytes(database_url) / (steps * POINTS),
+        )
+
+
+def _store(attempt: Attempt, steps: int) -> float:
+    """Seconds of all appends together; making the records does not count."""
+    energy = EnergySource(source="rapl", scope="package-0")
+    begun = Started(
+        resume_step=0, steps=steps, world_size=1, device="cpu", parameters=78_000, macs=12_000_000, energy=energy
+    )
+    attempt.append([dump(begun).encode()])
+    seconds = 0.0
+    for start in range(0, steps, BATCH):
+        records = [_record(index) for index in range(start, min(start + BATCH, steps))]
+        began = time.perf_counter()
+        attempt.append(records)
+        seconds += time.perf_counter() - began
+    return seconds
+
+
+def _record(index: int) -> bytes:
+    figures = {name: random.random() for name in ("loss", "accuracy", "lr", "step_gbitops", "step_energy_joules")}
+    step = StepDone(
+        step=index,
+        epoch=index // 1000,
+        forward_bits=3 + index % 6,
+        backward_bits=8,
+        samples_per_second=1000 * random.random(),
+        gbitops=1.7 * index,
+        modelled_joules=0.3 * index,
+        energy_joules=0.9 * index,
+        step_modelled_joules=None,
+        **figures,
+    )
+    return dump(step).encode()
+
+
+def _read(server: Api, path: str, params: dict[str, str | int]) -> float:
+    seconds = []
+    for _ in range(READS):
+        began = time.perf_counter()
+        server.http.get(path, params=params).raise_for_status()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def _history(server: Api, path: str) -> float:
+    began = time.perf_counter()
+    server.http.get(path, headers={"Accept": "application/x-ndjson"}).raise_for_status()
+    return time.perf_counter() - began
+
+
+def _bytes(database_url: str) -> int:
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            query = "SELECT pg_total_relation_size('metrics') + pg_total_relation_size('metric_blocks')"
+        else:  # the rest of the file is a few pages
+            query = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+        size = int(connection.execute(text(query)).scalar_one())
+    engine.dispose()
+    return size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("databases", nargs="*", metavar="URL")
+    parser.add_argument("--steps", type=int, default=250_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for url in options.databases or [f"sqlite:///{folder}/cpt.db"]:
+            print(json.dumps(asdict(measure(url, options.steps)), indent=2))
+
+
+if __name__ == "__main__":
+    main()

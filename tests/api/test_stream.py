@@ -1,0 +1,343 @@
+"""Streams of a real server: everything once and in order, whoever comes and goes, however slow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from httpx_sse import connect_sse
+from pydantic import SecretStr
+from sqlalchemy import update
+
+from api.agent import service as agent
+from api.app import create_app
+from api.db import Database
+from api.deps import Services
+from api.jobs import control
+from api.jobs.models import Job
+from api.log import service
+from api.problems import ApiError
+from api.server import Server
+from api.settings import ApiSettings
+from cpt_core.protocol import AppendRequest, Assignment, ClaimRequest
+from migrations import upgrade
+from tests.api.factories import checkpoint, run_to_the_end, spec, started, step, succeeded
+
+Message = tuple[int | None, str, Any]
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+class Running:
+    """An API process's server in a thread, and a worker's side of it."""
+
+    def __init__(self, url: str) -> None:
+        settings = ApiSettings(
+            database_url=SecretStr(url),
+            broker_url=SecretStr("redis://127.0.0.1:1/0"),
+            agent_token=SecretStr("an-agent-token-for-tests"),
+            auth="off",
+            sweep_seconds=60,
+        )
+        app = create_app(settings)
+        self.services: Services = app.state.services
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = self._socket.getsockname()
+        self.url = f"http://{self.address[0]}:{self.address[1]}"
+        self.server = Server(uvicorn.Config(app, log_config=None), self.services.hub)
+        self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+        wait_for(lambda: self.server.started)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def submit(self) -> str:
+        return jobs.create(self.services.database, "default", spec(), None)[0].id
+
+    def claim(self) -> Assignment:
+        claim_id = f"{random.getrandbits(128):032x}"
+        request = ClaimRequest(claim_id=claim_id, worker="w", queue="default", device="cpu", devices=2)
+        found = agent.claim(self.services.database, request, 30)
+        assert found
+        self.services.changed(found.job_id)
+        return found
+
+    def append(self, held: Assignment, first_seq: int, *records: Any) -> None:
+        request = AppendRequest(first_seq=first_seq, records=list(records))
+        agent.append(self.services.database, held.job_id, held.attempt, held.token, request)
+        self.services.changed(held.job_id)
+
+    def listen(self, path: str, last: int | None = None, **params: Any) -> Iterator[Message]:
+        headers = {} if last is None else {"Last-Event-ID": str(last)}
+        with (
+            httpx.Client(base_url=self.url, trust_env=False, timeout=30) as http,
+            connect_sse(http, "GET", path, headers=headers, params=params) as source,
+        ):
+            assert source.response.status_code == 200, source.response.read()
+            for event in source.iter_sse():
+                if event.data:
+                    yield int(event.id) if event.id else None, event.event, json.loads(event.data)
+
+    @property
+    def listeners(self) -> int:
+        return self.services.hub.listeners
+
+
+@pytest.fixture
+def running(database_url: str) -> Iterator[Running]:
+    upgrade(database_url)
+    started = Running(database_url)
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def job(running: Running) -> str:
+    return running.submit()
+
+
+def test_listeners_that_join_and_leave_while_the_log_grows_get_every_entry_once(running: Running, job: str) -> None:
+    held = running.claim()
+    count = 150
+
+    def follow(seed: int) -> list[int | None]:
+        chance, seen = random.Random(seed), []
+        last = 0
+        while True:
+            for position, kind, _ in running.listen(f"/v1/jobs/{job}/stream", last):
+                if kind == "end":
+                    return seen
+                seen.append(position)
+                last = position or last
+                if chance.random() < 0.03:  # the connection is lost
+                    break
+
+    with ThreadPoolExecutor(6) as pool:
+        followers = [pool.submit(follow, seed) for seed in range(6)]
+        running.append(held, 1, started())
+        for index in range(count):
+            running.append(held, 2 + index, step(index))
+        running.append(held, 2 + count, checkpoint(20), succeeded())
+        logs = [follower.result(60) for follower in followers]
+    length = len(list(running.listen(f"/v1/jobs/{job}/stream"))) - 1
+    assert length > count
+    assert logs == [list(range(1, length + 1))] * 6
+
+
+def test_a_listener_that_the_feed_has_forgotten_reads_on_from_the_database(
+    running: Running, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.log.feed.RING_ENTRIES", 3)
+    held = running.claim()
+    log = running.listen(f"/v1/jobs/{job}/stream")
+    got = [next(log), next(log)]
+    records = run_to_the_end()
+    for size in range(0, len(records), 6):
+        running.append(held, size + 1, *records[size : size + 6])
+    got += log
+    assert [position for position, kind, _ in got if kind != "end"] == list(range(1, len(got)))
+
+
+def test_only_the_asked_types_are_sent_from_the_past_and_live(running: Running, job: str) -> None:
+    held = running.claim()
+    records = run_to_the_end()
+    running.append(held, 1, *records[:5])
+    log = running.listen(f"/v1/jobs/{job}/stream", types="started,checkpoint,finished")
+    got = [next(log)]
+    wait_for(lambda: running.services.hub._jobs)
+    running.append(held, 6, *records[5:])
+    got += log
+    assert [kind for _, kind, _ in got] == ["started", "checkpoint", "finished", "end"]
+    whole = [kind for _, kind, _ in running.listen(f"/v1/jobs/{job}/stream", types=["step", "state"])]
+    assert set(whole) == {"step", "state", "end"}
+
+
+def test_an_unknown_type_is_named(running: Running, job: str) -> None:
+    answer = httpx.get(f"{running.url}/v1/jobs/{job}/stream", params={"types": "steps"}, trust_env=False)
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert (fault["parameter"], fault["code"]) == ("types", "unknown_type")
+    assert "evaluation" in fault["message"]
+
+
+def test_one_reader_serves_all_listeners_of_a_job(running: Running, job: str) -> None:
+    logs = [running.listen(f"/v1/jobs/{job}/stream") for _ in range(5)]
+    for log in logs:
+        next(log)
+    (feed,) = (feed for _ in [wait_for(lambda: _followed(running, 5))] for feed in running.services.hub._jobs.values())
+    reads = []
+    original = feed._read
+    feed._read = lambda after: reads.append(after) or original(after)
+    running.claim()
+    assert [next(log)[1] for log in logs] == ["state"] * 5
+    assert len(reads) <= 2  # one, and one of the wake-up that found nothing
+    for log in logs:
+        log.close()  # type: ignore[attr-defined]
+
+
+def _followed(running: Running, count: int) -> bool:
+    return [feed.listeners for feed in running.services.hub._jobs.values()] == [count]
+
+
+def test_a_silent_stream_is_kept_alive(running: Running, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.log.stream.KEEP_ALIVE_SECONDS", 0.05)
+    with (
+        httpx.Client(trust_env=False) as http,
+        http.stream("GET", f"{running.url}/v1/jobs/{job}/stream", params={"after": 1}) as answer,
+    ):
+        assert next(answer.iter_lines()) == ": keep-alive"
+
+
+def test_a_client_that_leaves_is_noticed_and_its_feed_forgotten(running: Running, job: str) -> None:
+    log = running.listen(f"/v1/jobs/{job}/stream")
+    next(log)
+    assert running.listeners == 1
+    log.close()  # type: ignore[attr-defined]
+    wait_for(lambda: running.listeners == 0 and not running.services.hub._running)
+
+
+def test_a_listener_that_reads_nothing_is_dropped_and_can_go_on(
+    running: Running, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.log.stream.SLOW_SECONDS", 0.3)
+    held = running.claim()
+    running.append(held, 1, started())
+    for start in range(0, 10_000, 1000):
+        running.append(held, start + 2, *(step(index) for index in range(start, start + 1000)))
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(running.address)
+        slow.sendall(f"GET /v1/jobs/{job}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_for(lambda: running.listeners == 1)
+        wait_for(lambda: running.listeners == 0)
+        received = b""
+        slow.settimeout(20)
+        while data := slow.recv(65536):
+            received += data
+    ids = [int(line[4:]) for line in received.split(b"\n")[:-1] if line.startswith(b"id: ")]
+    assert 0 < len(ids) < 10_000
+    with contextlib.closing(running.listen(f"/v1/jobs/{job}/stream", ids[-1])) as rest:  # type: ignore[type-var]
+        assert next(rest)[0] == ids[-1] + 1
+
+
+def test_a_stopping_server_ends_its_streams_cleanly_at_once(running: Running, job: str) -> None:
+    log = running.listen(f"/v1/jobs/{job}/stream")
+    next(log)
+    wait_for(lambda: running.services.hub._jobs)
+    stopping = threading.Thread(target=running.stop)
+    began = time.monotonic()
+    stopping.start()
+    assert list(log) == [], "without `end`, and the connection is not cut"
+    stopping.join()
+    assert time.monotonic() - began < 2.5, "before uvicorn loses its patience, which is 3 s"
+
+
+def test_a_project_stream_tells_of_every_job_that_changes(running: Running) -> None:
+    log = running.listen("/v1/stream")
+    assert next(log)[1] == "ready"
+    first, second = running.submit(), running.submit()
+    running.services.changed(first)
+    seen: dict[str, str] = {}
+    while set(seen) != {first, second}:
+        _, kind, data = next(log)
+        assert kind == "job"
+        seen[data["id"]] = data["state"]
+    held = running.claim()
+    running.append(held, 1, *run_to_the_end())
+    while seen[held.job_id] != "succeeded":
+        _, _, data = next(log)
+        seen[data["id"]] = data["state"]
+    shown = httpx.get(f"{running.url}/v1/jobs/{held.job_id}", trust_env=False).json()
+    assert data == shown
+    log.close()  # type: ignore[attr-defined]
+
+
+def test_a_project_stream_taken_up_again_misses_no_change(running: Running) -> None:
+    log = running.listen("/v1/stream")
+    last = next(log)[0]
+    log.close()  # type: ignore[attr-defined]
+    ids = {running.submit() for _ in range(3)}
+    log = running.listen("/v1/stream", last)
+    assert next(log)[1] == "ready"
+    assert {next(log)[2]["id"] for _ in ids} == ids
+    log.close()  # type: ignore[attr-defined]
+
+
+def test_the_last_state_of_every_job_arrives_whatever_the_order_of_commits(running: Running) -> None:
+    begin = next(iter(running.listen("/v1/stream")))[0]
+    assert begin is not None
+    seen: dict[str, int] = {}
+    done = threading.Event()
+
+    def follow() -> None:
+        chance, last = random.Random(1), begin
+        while True:
+            over = done.is_set()
+            batch = service.changes(running.services.database, "default", after=last)
+            for entry in batch.entries:
+                data = json.loads(entry.data.split(b"data: ", 1)[1])
+                seen[data["id"]] = data["attempt"], data["state"]  # type: ignore[assignment]
+            if chance.random() < 0.7:  # else the connection is lost before the id arrives
+                last = batch.head
+            elif over:
+                continue
+            if over and not batch.more:
+                return
+
+    def change(number: int) -> None:
+        job = running.submit()
+        if number % 2:
+            running.append(running.claim(), 1, *run_to_the_end())
+        elif number % 3:
+            with contextlib.suppress(ApiError):  # another thread has run it
+                control.cancel(running.services.database, "default", job)
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(24)))
+    done.set()
+    follower.join(60)
+    page = httpx.get(f"{running.url}/v1/jobs", params={"limit": 100}, trust_env=False).json()["data"]
+    assert seen == {item["id"]: (item["attempt"], item["state"]) for item in page}
+
+
+def test_a_change_that_commits_late_is_waited_for(database: Database) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("there writers wait for each other")
+    early, late = (jobs.create(database, "default", spec(), None)[0] for _ in range(2))
+    start = service.now(database)
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == late.id).values(message="committed last"))
+        with database.write() as other:
+            other.execute(update(Job).where(Job.id == early.id).values(message="committed first"))
+        batch = service.changes(database, "default", after=start)
+        assert batch.entries == ()
+        assert batch.head == start
+    found = service.changes(database, "default", after=start)
+    assert [json.loads(entry.data.split(b"data: ", 1)[1])["id"] for entry in found.entries] == [late.id, early.id]
+
+
+def test_an_id_of_another_database_brings_all_jobs(database: Database) -> None:
+    job = jobs.create(database, "default", spec(), None)[0]
+    found = service.changes(database, "default", after=2**52)
+    assert [entry.kind for entry in found.entries] == ["job"]
+    assert job.id.encode() in found.entries[0].data
