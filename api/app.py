@@ -21,6 +21,7 @@ from api.audit.endpoints import router as audit_router
 from api.background import Deadlines, Reaper, Sweeper, Ticker
 from api.broker import Bells
 from api.checkpoints.endpoints import router as checkpoints_router
+from api.compare.endpoints import router as compare_router
 from api.datasets.endpoints import router as datasets_router
 from api.db import Database
 from api.deps import Services, ServicesDep
@@ -42,8 +43,13 @@ from api.problems import ApiError, documented
 from api.projects.endpoints import router as projects_router
 from api.rate import Buckets
 from api.settings import ApiSettings
+from api.sweeps.endpoints import router as sweeps_router
 from api.telemetry.endpoints import router as telemetry_router
 from api.telemetry.prometheus import Telemetry
+from api.webhooks.endpoints import events_router
+from api.webhooks.endpoints import router as webhooks_router
+from api.webhooks.sender import SENDER_SECONDS, SENDERS, Sender
+from api.webhooks.targets import Targets
 from cpt_core import __version__
 from cpt_core.storage import open_storage
 from migrations import head_revision
@@ -65,6 +71,9 @@ CLIENT_ROUTERS = (
     actions_router,
     log_router,
     metrics_router,
+    sweeps_router,
+    compare_router,
+    webhooks_router,
     checkpoints_router,
     logs_router,
     artifacts_router,
@@ -97,6 +106,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         storage=open_storage(settings.storage_url),
         keys=Authenticator(database),
         buckets=Buckets(),
+        targets=Targets(settings.webhook_networks),
     )
 
     @asynccontextmanager
@@ -113,13 +123,18 @@ def create_app(settings: ApiSettings) -> FastAPI:
             Ticker("log archiver", settings.sweep_seconds, LogArchiver(database, services.storage).tick),
             Ticker("file sweeper", settings.sweep_seconds, FileSweeper(database, services.storage).tick),
         ]
+        sender = Sender(database, services.targets)
+        senders = [Ticker(f"webhooks-{number}", SENDER_SECONDS, sender.drain) for number in range(SENDERS)]
         services.bells.start()
         services.hub.start()
-        for ticker in tickers:
+        for ticker in (*tickers, *senders):
             ticker.start()
         yield
+        sender.stop()
         for ticker in tickers:
             ticker.stop()
+        for ticker in senders:
+            ticker.stop(patience=0.1)  # a delivery cut off here is made again
         await services.hub.stop()
         services.bells.stop()
         database.close()
@@ -136,6 +151,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.include_router(router, responses=documented(401, 403, 429))
     for router in (agent_router, agent_logs_router, telemetry_router):
         app.include_router(router)
+    app.webhooks.include_router(events_router)
     problems.install(app)
     _guard(app, settings)
 

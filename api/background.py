@@ -114,10 +114,10 @@ class Ticker:
         """Start ticking."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop, after the tick under way."""
+    def stop(self, patience: float = 10.0) -> None:
+        """Stop, after the tick under way, for which it waits so many seconds at most."""
         self._stop.set()
-        self._thread.join(timeout=10)
+        self._thread.join(patience)
 
     def _run(self) -> None:
         failing = False

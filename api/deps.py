@@ -22,6 +22,7 @@ from api.projects.repository import DEFAULT
 from api.rate import Buckets
 from api.settings import ApiSettings
 from api.telemetry.prometheus import Telemetry
+from api.webhooks.targets import Targets
 from cpt_core.storage import Storage
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -39,6 +40,7 @@ class Services:
     storage: Storage
     keys: Authenticator
     buckets: Buckets
+    targets: Targets
 
     def changed(self, job_id: str) -> None:
         """A job's log has grown: wake whoever follows it, here and in other processes."""

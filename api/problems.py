@@ -31,6 +31,8 @@ class FieldProblem(BaseModel):
     """JSON pointer (RFC 6901) to the field of the body."""
     parameter: str | None = None
     """Name of the query, path or header parameter."""
+    member: int | None = None
+    """Number of the sweep's member at fault, from 0; the first of them if it is the same for several."""
     code: str
     """Stable code of the rule that is broken."""
     message: str

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cpt_core.logs import Format
@@ -71,6 +71,12 @@ class ApiSettings(BaseSettings):
     """Lines for people, or a JSON object a line."""
     max_json_depth: Annotated[int, Field(ge=8, le=256)] = 32
     """Deepest nesting of a JSON body."""
+
+    max_sweep_members: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Jobs that one sweep may make."""
+    webhook_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
+    """Networks that webhooks may reach although they are not public, and over plain http, such as `10.0.0.0/8`;
+    separated by commas. Empty: public addresses over https alone."""
 
     @field_validator("storage_url")
     @classmethod

@@ -12,4 +12,6 @@ import api.jobs.models
 import api.keys.models
 import api.logs.models
 import api.metrics.models
-import api.projects.models  # noqa: F401
+import api.projects.models
+import api.sweeps.models
+import api.webhooks.models  # noqa: F401

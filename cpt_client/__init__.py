@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cpt_client import webhooks
     from cpt_client.client import Client
     from cpt_client.errors import CptError
 
-__all__ = ["Client", "CptError"]
+__all__ = ["Client", "CptError", "webhooks"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from cpt_client.errors import CptError
 
         return CptError
+    if name == "webhooks":
+        import importlib
+
+        return importlib.import_module("cpt_client.webhooks")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

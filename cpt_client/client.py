@@ -41,6 +41,8 @@ from cpt_client.models import (
     validate,
 )
 from cpt_client.retry import TRANSIENT, delays
+from cpt_client.sweeps import Comparison, Sweeps
+from cpt_client.webhooks import Webhooks
 from cpt_core import __version__
 from cpt_core.spec import JobSpec
 
@@ -95,6 +97,11 @@ class Client:
             trust_env=not _is_loopback(url.host),  # a proxy of the environment cannot reach this machine's own server
         )
 
+        self.sweeps = Sweeps(self)
+        """Many jobs out of one base spec."""
+        self.webhooks = Webhooks(self)
+        """URLs that are told what happens."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -114,11 +121,11 @@ class Client:
         """
         body = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, JobSpec) else dict(spec)
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return parse(Job, self._request("POST", "/v1/jobs", json=body, headers=headers).content)
+        return parse(Job, self.request("POST", "/v1/jobs", json=body, headers=headers).content)
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""
-        return parse(Job, self._request("GET", _path(job_id)).content)
+        return parse(Job, self.request("GET", _path(job_id)).content)
 
     def list(
         self,
@@ -126,6 +133,7 @@ class Client:
         states: Sequence[str] = (),
         queue: str | None = None,
         archived: bool = False,
+        sweep: str | None = None,
         limit: int | None = None,
         page_size: int = 100,
     ) -> Iterator[Job]:
@@ -135,13 +143,14 @@ class Client:
             states: only jobs in one of these states; empty: in any.
             queue: only jobs of this queue.
             archived: the archived jobs, instead of the others.
+            sweep: only members of this sweep.
             limit: how many at most; null: all.
             page_size: jobs per request.
         """
         if limit is not None:
             page_size = max(1, min(page_size, limit))
-        params = {"limit": page_size, "state": [*states], "queue": queue, "archived": archived or None}
-        return itertools.islice(self._pages(Job, "/v1/jobs", params, "cursor"), limit)
+        params = {"limit": page_size, "state": [*states], "queue": queue, "archived": archived or None, "sweep": sweep}
+        return itertools.islice(self.pages(Job, "/v1/jobs", params), limit)
 
     def cancel(self, job_id: str) -> Job:
         """Ask to cancel the job. An active one is `cancelled` only when its processes are gone: watch it for that."""
@@ -194,23 +203,32 @@ class Client:
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its log and its checkpoints, for good."""
-        self._request("DELETE", _path(job_id))
+        self.request("DELETE", _path(job_id))
 
     def queues(self) -> Iterator[Queue]:
         """The queues in which jobs are, or from which a worker takes jobs, by name."""
-        return self._pages(Queue, "/v1/queues", {}, "cursor")
+        return self.pages(Queue, "/v1/queues", {})
 
     def workers(self) -> Iterator[Worker]:
         """The workers, by name."""
-        return self._pages(Worker, "/v1/workers", {}, "cursor")
+        return self.pages(Worker, "/v1/workers", {})
+
+    def compare(self, *job_ids: str) -> Comparison:
+        """Jobs side by side: quality, cost, energy, time, and of their specs only what differs."""
+        return parse(Comparison, self.request("GET", "/v1/compare", params={"jobs": ",".join(job_ids)}).content)
+
+    def compare_csv(self, *job_ids: str) -> str:
+        """The same as a table with a header, a line for each job."""
+        params = {"jobs": ",".join(job_ids)}
+        return self.request("GET", "/v1/compare", params=params, headers={"Accept": "text/csv"}).text
 
     def events(self, job_id: str, *, after: int | None = None, page_size: int = 1000) -> Iterator[Event]:
         """What happened so far, in order, without the steps; `after` is an event's id."""
-        return self._pages(Event, _path(job_id, "/events"), {"limit": page_size, "after": after}, "after")
+        return self.pages(Event, _path(job_id, "/events"), {"limit": page_size, "after": after}, "after")
 
     def metrics(self, job_id: str, *, after: int | None = None, page_size: int = 1000) -> Iterator[Event]:
         """The steps so far, in order; `after` is an event's id."""
-        return self._pages(Event, _path(job_id, "/metrics"), {"limit": page_size, "after": after}, "after")
+        return self.pages(Event, _path(job_id, "/metrics"), {"limit": page_size, "after": after}, "after")
 
     def stream(
         self,
@@ -260,11 +278,11 @@ class Client:
 
     def checkpoints(self, job_id: str) -> Iterator[Checkpoint]:
         """The job's checkpoints that are kept, newest first."""
-        return self._pages(Checkpoint, _path(job_id, "/checkpoints"), {}, "cursor")
+        return self.pages(Checkpoint, _path(job_id, "/checkpoints"), {})
 
     def artifacts(self, job_id: str) -> Iterator[Artifact]:
         """The job's files but for checkpoints, oldest first."""
-        return self._pages(Artifact, _path(job_id, "/artifacts"), {}, "cursor")
+        return self.pages(Artifact, _path(job_id, "/artifacts"), {})
 
     def download_weights(self, job_id: str, checkpoint_id: str, target: Path) -> str:
         """Write a checkpoint's weights to a safetensors file, verified, and return its SHA-256.
@@ -304,11 +322,11 @@ class Client:
 
     def datasets(self) -> Iterator[Dataset]:
         """The uploaded datasets, newest first."""
-        return self._pages(Dataset, "/v1/datasets", {}, "cursor")
+        return self.pages(Dataset, "/v1/datasets", {})
 
     def delete_dataset(self, name: str) -> None:
         """Delete an uploaded dataset that no job needs any more."""
-        self._request("DELETE", f"/v1/datasets/{quote(name, safe='')}")
+        self.request("DELETE", f"/v1/datasets/{quote(name, safe='')}")
 
     def create_key(
         self,
@@ -337,35 +355,43 @@ class Client:
             "expires_at": expires_at.isoformat() if expires_at else None,
             "requests_per_minute": requests_per_minute,
         }
-        return parse(NewKey, self._request("POST", "/v1/keys", tries=1, json=wanted).content)
+        return parse(NewKey, self.request("POST", "/v1/keys", tries=1, json=wanted).content)
 
     def keys(self, *, project: str | None = None) -> Iterator[Key]:
         """The project's API keys, newest first, the revoked ones too. Needs a key with scope admin."""
-        return self._pages(Key, "/v1/keys", {"limit": 100, "project": project}, "cursor")
+        return self.pages(Key, "/v1/keys", {"limit": 100, "project": project})
 
     def revoke_key(self, key_id: str) -> Key:
         """End an API key. Needs a key with scope admin."""
-        return parse(Key, self._request("DELETE", f"/v1/keys/{quote(key_id, safe='')}").content)
+        return parse(Key, self.request("DELETE", f"/v1/keys/{quote(key_id, safe='')}").content)
 
     def _act(self, job_id: str, action: str) -> Job:
-        return parse(Job, self._request("POST", _path(job_id, f"/{action}")).content)
+        return parse(Job, self.request("POST", _path(job_id, f"/{action}")).content)
 
     def _make(self, job_id: str, action: str, body: Mapping[str, Any], idempotency_key: str | None) -> Job:
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return parse(Job, self._request("POST", _path(job_id, f"/{action}"), json=body, headers=headers).content)
+        return parse(Job, self.request("POST", _path(job_id, f"/{action}"), json=body, headers=headers).content)
 
-    def _pages(self, kind: type[Item], path: str, params: Mapping[str, Any], cursor: str) -> Iterator[Item]:
+    def pages(self, kind: type[Item], path: str, params: Mapping[str, Any], cursor: str = "cursor") -> Iterator[Item]:
+        """The items of a list, page by page as they are read; `cursor` is the parameter that takes `next_cursor`."""
         query = {name: value for name, value in params.items() if value is not None}
         while True:
-            page = parse(Page, self._request("GET", path, params=query).content)
+            page = parse(Page, self.request("GET", path, params=query).content)
             for item in page.data:
                 yield validate(kind, item)
             if not page.has_more:
                 return
             query[cursor] = page.next_cursor
 
-    def _request(self, method: str, path: str, *, tries: int | None = None, **kwargs: Any) -> httpx.Response:
-        """The answer with a status below 400, after repeats where the failure may pass."""
+    def request(self, method: str, path: str, *, tries: int | None = None, **kwargs: Any) -> httpx.Response:
+        """The answer with a status below 400, after repeats where the failure may pass.
+
+        Args:
+            method: HTTP method.
+            path: path of the API.
+            tries: how often it is sent at most; by default as the client was told.
+            kwargs: as for `httpx.Client.request`.
+        """
         waits = delays(0.2, 5.0)
         for tries_left in reversed(range(tries or self._tries)):
             wait = next(waits)

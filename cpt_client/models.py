@@ -143,6 +143,8 @@ class Job(Resource):
     """Why it ended, one of `cpt_core.lifecycle.Reason`."""
     message: str | None = None
     """The end in a sentence."""
+    sweep: str | None = None
+    """The sweep it is a member of."""
     queue: str = "default"
     """Queue."""
     priority: int = 0

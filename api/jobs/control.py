@@ -110,6 +110,12 @@ def _waited(job: Job) -> str:
     )
 
 
+def end(session: Session, job: Job) -> None:
+    """Ask for the end of a job that is locked and has not ended, within a transaction."""
+    before = repository.ledger(job, repository.get_attempt(session, job, job.attempt))
+    _store(session, job, before, protocol.cancel(before))
+
+
 def _ask(database: Database, project: str, job_id: str, decide: Callable[[Ledger], Ledger]) -> Job:
     with database.write() as session:
         job = find(session, project, job_id, lock=True)

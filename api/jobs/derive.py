@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import JsonValue, ValidationError
 from sqlalchemy.orm import Session
@@ -14,7 +14,8 @@ from api.jobs import ledger as protocol
 from api.jobs import repository
 from api.jobs.ledger import IllegalTransitionError
 from api.jobs.models import Job
-from api.jobs.service import digest_of, find, insert, once
+from api.jobs.service import accept, digest_of, find, once
+from api.merge_patch import merge_patch
 from api.problems import ApiError, FieldProblem, invalid
 from cpt_core.spec import JobSpec, problems
 
@@ -34,7 +35,7 @@ def retry(
         origin = find(session, project, job_id, lock=True)
         _check(origin, start)
         from_checkpoint = origin.last_checkpoint is not None and start != "start"
-        job = insert(session, project, JobSpec.model_validate_json(origin.spec), key, digest, retry_of=origin.id)
+        job = accept(session, project, JobSpec.model_validate_json(origin.spec), key, digest, retry_of=origin.id)
         if from_checkpoint:
             job.last_checkpoint = origin.last_checkpoint
             job.checkpoint_of = origin.checkpoint_of or origin.id
@@ -60,7 +61,7 @@ def merged_spec(job: Job, overrides: Mapping[str, JsonValue]) -> JobSpec:
     Raises:
         ApiError: the outcome is no valid spec.
     """
-    document = merge_patch(json.loads(job.spec), overrides)
+    document = merge_patch(json.loads(job.spec), dict(overrides))
     try:
         return JobSpec.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -69,19 +70,6 @@ def merged_spec(job: Job, overrides: Mapping[str, JsonValue]) -> JobSpec:
             for item in problems(error)
         ]
         raise invalid(*faults) from error
-
-
-def merge_patch(target: Any, patch: Any) -> Any:
-    """`target` changed by a JSON merge patch, RFC 7396."""
-    if not isinstance(patch, Mapping):
-        return patch
-    merged = dict(target) if isinstance(target, Mapping) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge_patch(merged.get(name), value)
-    return merged
 
 
 def clone(database: Database, project: str, job_id: str, spec: JobSpec, key: str | None) -> tuple[Job, bool]:
@@ -93,6 +81,6 @@ def clone(database: Database, project: str, job_id: str, spec: JobSpec, key: str
     digest = digest_of("clone", job_id, spec.model_dump_json())
 
     def make(session: Session) -> Job:
-        return insert(session, project, spec, key, digest, clone_of=find(session, project, job_id).id)
+        return accept(session, project, spec, key, digest, clone_of=find(session, project, job_id).id)
 
     return once(database, project, key, digest, make)

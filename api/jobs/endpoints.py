@@ -10,7 +10,7 @@ from api.datasets import service as datasets
 from api.deps import Reader, Services, ServicesDep, Submitter
 from api.jobs import service, views
 from api.jobs.models import Job
-from api.jobs.schemas import JobId, JobView, Page, Validation
+from api.jobs.schemas import JobId, JobView, Page, SweepId, Validation
 from api.problems import documented
 from cpt_core.lifecycle import State
 from cpt_core.spec import JobSpec
@@ -64,6 +64,7 @@ def list_jobs(
     state: Annotated[list[State] | None, Query(description="Only jobs in these states.")] = None,
     queue: Annotated[str | None, Query(max_length=63, description="Only jobs of this queue.")] = None,
     archived: Annotated[bool, Query(description="The archived jobs, instead of the others.")] = False,
+    sweep: Annotated[SweepId | None, Query(description="Only members of this sweep.")] = None,
 ) -> Page[JobView]:
     """Jobs, newest first."""
     found = service.page(
@@ -73,6 +74,7 @@ def list_jobs(
         states=state or [],
         queue=queue,
         archived=archived,
+        sweep=sweep,
         limit=limit,
     )
     return Page(

@@ -30,6 +30,7 @@ class Job(Base):
         Index("ix_jobs_queue_deadline", "queue_deadline"),
         Index("ix_jobs_checkpoint_of", "checkpoint_of"),
         Index("ix_jobs_changed", "project", "changed"),
+        Index("ix_jobs_sweep", "sweep", "pk"),
     )
 
     pk: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -39,6 +40,8 @@ class Job(Base):
     spec: Mapped[str] = mapped_column(Text)
     idempotency_key: Mapped[str | None] = mapped_column(Text)
     request_digest: Mapped[str] = mapped_column(Text)
+    sweep: Mapped[str | None] = mapped_column(Text)
+    """The sweep it is a member of."""
 
     queue: Mapped[str] = mapped_column(Text)
     priority: Mapped[int] = mapped_column(Integer)

@@ -16,6 +16,7 @@ from api.jobs.ledger import Ledger
 from api.jobs.models import Attempt, DeletedJob, Event, Job, Metric
 from api.jobs.schemas import CancelRequested, PauseRequested, ResumeRequested, StateChanged
 from api.metrics.repository import roll_up
+from api.webhooks import outbox
 from cpt_core.events import AnyEvent, BestCheckpoint, Checkpoint, Evaluation, Finished, Started, StepDone, now
 from cpt_core.lifecycle import ACTIVE, FINAL, Reason, State
 
@@ -43,6 +44,7 @@ def page(
     states: Sequence[State],
     queue: str | None,
     archived: bool,
+    sweep: str | None,
     limit: int,
 ) -> list[Job]:
     """Up to `limit` jobs, newest first, older than the job `before`; the archived ones, or the others."""
@@ -54,6 +56,8 @@ def page(
         query = query.where(Job.state.in_([str(state) for state in states]))
     if queue is not None:
         query = query.where(Job.queue == queue)
+    if sweep is not None:
+        query = query.where(Job.sweep == sweep)
     return list(session.scalars(query))
 
 
@@ -147,6 +151,7 @@ def log(session: Session, job: Job, records: Sequence[LogRecord]) -> None:
     # A run's first record is `started`, so it is also the first of its kind here: steps after it stay remembered.
     for newest in {type(record): record for record in records}.values():
         _remember(session, job, newest)
+    outbox.write(session, job, records)
 
 
 def _remember(session: Session, job: Job, newest: LogRecord) -> None:

@@ -180,6 +180,8 @@ class JobView(Resource):
     """Why it is there, where there is more to say than the state."""
     message: str | None
     """The same as a sentence."""
+    sweep: str | None
+    """The sweep it is a member of, `sweep_…`; null: none."""
     queue: str
     """Queue it waits or waited in."""
     priority: int
@@ -293,3 +295,4 @@ class Clone(BaseModel):
 
 
 JobId = Annotated[str, Field(pattern=r"^job_[0-9a-f]{24}$")]
+SweepId = Annotated[str, Field(pattern=r"^sweep_[0-9a-f]{24}$")]

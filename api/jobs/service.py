@@ -53,7 +53,7 @@ def create(database: Database, project: str, spec: JobSpec, idempotency_key: str
         project,
         idempotency_key,
         digest,
-        lambda session: insert(session, project, spec, idempotency_key, digest),
+        lambda session: accept(session, project, spec, idempotency_key, digest),
     )
 
 
@@ -90,15 +90,22 @@ def once(
     return earlier, False
 
 
-def insert(
+def accept(
     session: Session, project: str, spec: JobSpec, idempotency_key: str | None, digest: str, **origin: str | None
 ) -> Job:
-    """A new job, queued, with the first entry of its log. `origin`: columns that say what it was made from.
+    """A new job, as `insert` makes it.
 
     Raises:
         ApiError: the project may not have it.
     """
     quota.admit(session, project, spec)
+    return insert(session, project, spec, idempotency_key, digest, **origin)
+
+
+def insert(
+    session: Session, project: str, spec: JobSpec, idempotency_key: str | None, digest: str, **origin: str | None
+) -> Job:
+    """A new job, queued, with the first entry of its log. `origin`: columns that say what it was made from."""
     resources = spec.resources
     job = Job(
         id=f"job_{secrets.token_hex(12)}",
@@ -143,6 +150,7 @@ def page(
     states: Sequence[State],
     queue: str | None,
     archived: bool,
+    sweep: str | None,
     limit: int,
 ) -> list[Job]:
     """One job more than `limit` if there are more."""
@@ -152,7 +160,14 @@ def page(
             message = "is no cursor of this list: use next_cursor of the page before"
             raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
         return repository.page(
-            session, project, before=cursor, states=states, queue=queue, archived=archived, limit=limit + 1
+            session,
+            project,
+            before=cursor,
+            states=states,
+            queue=queue,
+            archived=archived,
+            sweep=sweep,
+            limit=limit + 1,
         )
 
 

@@ -54,6 +54,7 @@ def job_view(job: Job) -> JobView:
         state=State(job.state),
         reason=Reason(job.reason) if job.reason else None,
         message=job.message,
+        sweep=job.sweep,
         queue=job.queue,
         priority=job.priority,
         attempt=job.attempt,

@@ -36,7 +36,7 @@ def snapshot(session: Session) -> Snapshot:
     steps = select(Job.last_step).where(Job.state.in_([str(state) for state in ACTIVE]), Job.last_step.is_not(None))
     return Snapshot(
         states=dict(states),
-        queues={queue: (count, since) for queue, count, since in session.execute(waiting)},
+        queues={queue: (count, since) for queue, count, since in session.execute(waiting) if since},
         lost=session.scalar(lost) or 0,
         running=[step for step in session.scalars(steps) if step],
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cpt_client.cli import exits
+from cpt_client.cli import exits, sweep, webhooks
 
 app = typer.Typer(
     name="cpt",
@@ -42,6 +42,10 @@ class Origin(StrEnum):
 
     CHECKPOINT = "checkpoint"
     START = "start"
+
+
+app.add_typer(sweep.app, name="sweep", rich_help_panel=CLIENT)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)
 
 
 @app.command(rich_help_panel=SERVICE, epilog=exits.HELP)
@@ -341,6 +345,17 @@ def delete_dataset(name: DatasetName, url: Url = None) -> None:
     from cpt_client.cli import files
 
     files.delete_dataset(name, url=url)
+
+
+@app.command(rich_help_panel=CLIENT, epilog=exits.HELP)
+def compare(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB…", help="Ids of the jobs, job_….", show_default=False)],
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print a table with a header as CSV.")] = False,
+    url: Url = None,
+) -> None:
+    """Show jobs side by side: quality, cost, energy, time, and where their specs differ."""
+    sweep.compare(jobs, url=url, as_json=json, as_csv=csv)
 
 
 @app.command(rich_help_panel=ALONE, epilog=exits.HELP)

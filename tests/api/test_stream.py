@@ -24,6 +24,7 @@ from api.app import create_app
 from api.db import Database
 from api.deps import Services
 from api.jobs import control
+from api.jobs import service as jobs
 from api.jobs.models import Job
 from api.log import service
 from api.problems import ApiError

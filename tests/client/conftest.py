@@ -61,6 +61,7 @@ class Api:
                 "CPT_PORT": str(self.port),
                 "CPT_STORAGE_URL": str(folder / "storage"),
                 "CPT_AUTH": "off",
+                "CPT_WEBHOOK_NETWORKS": "127.0.0.0/8",
             }
             | env
         )

@@ -1,0 +1,1 @@
+"""Sweeps: many jobs out of one base spec, as one object."""

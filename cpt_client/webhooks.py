@@ -1,0 +1,168 @@
+"""Webhooks: their registration on a server, and `verify` for whoever receives them.
+
+event = cpt_client.webhooks.verify(body, headers, secret)
+if event.type == "job.succeeded":
+    print(event.data["id"])
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pydantic import AwareDatetime, ValidationError
+from standardwebhooks import Webhook as Signer
+from standardwebhooks import WebhookVerificationError
+
+from cpt_client.models import Resource, parse
+
+if TYPE_CHECKING:
+    from cpt_client.client import Client
+
+
+class SignatureError(ValueError):
+    """A request that is not what this server signed, or too old; answer it with 400 and do nothing."""
+
+
+class WebhookEvent(Resource):
+    """What a server tells. It may come more than once and not in order: go by `id` and `timestamp`."""
+
+    id: str
+    """The same however often it comes."""
+    type: str
+    """What happened, such as `job.succeeded`, `sweep.finished` or `ping`."""
+    timestamp: AwareDatetime
+    """When it happened."""
+    data: dict[str, Any]
+    """What it happened to: `object`, `id`, `state`, …"""
+
+
+def verify(body: bytes | str, headers: Mapping[str, str], secret: str | Sequence[str]) -> WebhookEvent:
+    """The event in a request, if the server signed it with this secret within the last 5 minutes.
+
+    Args:
+        body: the request's body, byte for byte as it came.
+        headers: the request's headers, in any case.
+        secret: `whsec_…`, or several of them, of which one must fit.
+
+    Raises:
+        SignatureError: the signature is missing, wrong or too old.
+    """
+    lowered = {name.lower(): value for name, value in headers.items()}
+    for candidate in [secret] if isinstance(secret, str) else secret:
+        try:
+            Signer(candidate).verify(body, lowered, json_parse=False)
+            return WebhookEvent.model_validate_json(body)
+        except ValidationError as error:
+            raise SignatureError("the body is signed, but is no event of a CPT server") from error
+        except (WebhookVerificationError, ValueError) as error:  # ValueError: a header that cannot be parsed
+            reason = str(error)
+    raise SignatureError(f"not signed with this secret, or too old: {reason}")
+
+
+class Webhook(Resource):
+    """A URL to which events are sent."""
+
+    id: str
+    """`webhook_…`."""
+    url: str
+    """Where events are sent."""
+    events: list[str] | None = None
+    """Types of events that are wanted; null: all."""
+    job: str | None = None
+    """Only events of this job; null: of the whole project."""
+    description: str = ""
+    """For people."""
+    enabled: bool = True
+    """Whether anything is sent."""
+    created_at: AwareDatetime
+    """When it was made."""
+    secret: str | None = None
+    """`whsec_…`: only in the answer that makes or rotates it."""
+
+
+class Delivery(Resource):
+    """An event for one webhook, and how its delivery goes."""
+
+    id: str
+    """`delivery_…`."""
+    type: str
+    """What it tells."""
+    state: str
+    """pending, succeeded or failed."""
+    attempts: int
+    """How often it was sent."""
+    next_attempt_at: AwareDatetime | None = None
+    """When it is sent next."""
+    response_status: int | None = None
+    """HTTP status of the latest answer."""
+    error: str | None = None
+    """Why the latest attempt came to nothing."""
+    created_at: AwareDatetime
+    """When the event happened."""
+    delivered_at: AwareDatetime | None = None
+    """When the receiver took it."""
+
+
+class Webhooks:
+    """The webhooks of a server: `client.webhooks`. Every method raises `CptError` when its request comes to nothing."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(
+        self, url: str, *, events: Sequence[str] | None = None, job: str | None = None, description: str = ""
+    ) -> Webhook:
+        """Have events sent to a URL; the answer has the secret, this once. Not repeated after a lost connection.
+
+        Args:
+            url: where to POST events.
+            events: types of events that are wanted; null: all.
+            job: only events of this job; null: of the whole project.
+            description: for people.
+        """
+        wanted = None if events is None else [*events]
+        body = {"url": url, "events": wanted, "job": job, "description": description}
+        return parse(Webhook, self._client.request("POST", "/v1/webhooks", json=body, tries=1).content)
+
+    def get(self, webhook_id: str) -> Webhook:
+        """The webhook as it is now."""
+        return parse(Webhook, self._client.request("GET", _path(webhook_id)).content)
+
+    def list(self, *, limit: int | None = None, page_size: int = 100) -> Iterator[Webhook]:
+        """Webhooks, newest first, fetched page by page as they are read."""
+        return itertools.islice(self._client.pages(Webhook, "/v1/webhooks", {"limit": page_size}), limit)
+
+    def update(self, webhook_id: str, **changes: Any) -> Webhook:
+        """Change `url`, `events`, `description` or `enabled`."""
+        return parse(Webhook, self._client.request("PATCH", _path(webhook_id), json=changes).content)
+
+    def delete(self, webhook_id: str) -> None:
+        """Remove the webhook, with its deliveries."""
+        self._client.request("DELETE", _path(webhook_id))
+
+    def rotate_secret(self, webhook_id: str) -> Webhook:
+        """Give it a new secret; for a day the old one signs as well. Not repeated after a lost connection."""
+        return parse(Webhook, self._client.request("POST", _path(webhook_id, "/rotate-secret"), tries=1).content)
+
+    def ping(self, webhook_id: str) -> Delivery:
+        """Send a test event."""
+        return parse(Delivery, self._client.request("POST", _path(webhook_id, "/ping")).content)
+
+    def deliveries(
+        self, webhook_id: str, *, state: str | None = None, limit: int | None = None, page_size: int = 100
+    ) -> Iterator[Delivery]:
+        """What was sent or waits to be, newest first."""
+        params = {"limit": page_size, "state": state}
+        return itertools.islice(self._client.pages(Delivery, _path(webhook_id, "/deliveries"), params), limit)
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again, now, with the same id."""
+        action = f"/deliveries/{quote(delivery_id, safe='')}/redeliver"
+        return parse(Delivery, self._client.request("POST", _path(webhook_id, action)).content)
+
+
+def _path(webhook_id: str, action: str = "") -> str:
+    return f"/v1/webhooks/{quote(webhook_id, safe='')}{action}"
