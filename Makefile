@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test results bench-core lint format lock clean
+.PHONY: help install demo up test results bench bench-core lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,9 @@ test: install ## run all tests, on real servers that the tests start themselves
 
 results: install ## train what docs/results.md shows and write its tables, in about an hour: make results DATA=folder
 	$(BIN)/python benchmarks/results.py --data-root $(DATA)
+
+bench: install ## measure the service beside MLflow, Prefect and Ray, and write docs/service-benchmarks.md, in 20 minutes; AGAIN="submit ..." repeats
+	$(BIN)/python benchmarks/service.py --again $(AGAIN)
 
 bench-core: install ## measure what docs/benchmarks.md shows and write its tables, in 25 minutes; AGAIN="resnet38 ..." repeats
 	$(BIN)/python benchmarks/core.py --again $(AGAIN)

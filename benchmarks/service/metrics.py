@@ -1,7 +1,7 @@
-"""How fast metrics are stored and a long history is read: `python benchmarks/service_metrics.py URL...` prints JSON.
+"""How fast metrics are stored and a long history is read, and how many bytes they take. Beside it: MLflow.
 
-A point is one value of one key, as other trackers count them; a step has twelve. URLs are those of new databases; by
-default a SQLite file. Nothing is compared here: ratios belong beside an alternative measured in the same run.
+A point is one value of one key, as MLflow counts them; a step has twelve. Both are on SQLite and get 1,000 records or
+points a request. `python benchmarks/service/metrics.py [--steps N]` prints JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 
-from service_process import Api, Attempt, api
+import peers
+from alone import Api, Attempt, api
 from sqlalchemy import create_engine, text
 
 from cpt_core.events import EnergySource, Started, StepDone, dump
@@ -124,12 +125,14 @@ def _bytes(database_url: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("databases", nargs="*", metavar="URL")
     parser.add_argument("--steps", type=int, default=250_000)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for url in options.databases or [f"sqlite:///{folder}/cpt.db"]:
-            print(json.dumps(asdict(measure(url, options.steps)), indent=2))
+    steps = parser.parse_args().steps
+    with tempfile.TemporaryDirectory(prefix="cpt-bench-") as folder:
+        mine = measure(f"sqlite:///{folder}/cpt.db", steps)
+    with peers.mlflow() as (url, database):
+        theirs = peers.measure("mlflow", "mlflow_metrics.py", url, str(steps), str(SAMPLE))
+        theirs["bytes_per_point"] = sum(file.stat().st_size for file in database.parent.glob("mlflow.db*")) / steps
+    print(json.dumps({"steps": steps, "ours": asdict(mine), "mlflow": theirs}))
 
 
 if __name__ == "__main__":

@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
+import ours
 
 from cpt_client.embedded.stack import free_port
 
-SPEC = {
-    "model": {"name": "resnet8"},
-    "dataset": {"name": "digits"},
-    "precision": {"schedule": "cosine", "cycles": 8},
-    "training": {"steps": 1_000_000, "batch_size": 32},
-}
+LONG = {"training": {"steps": 1_000_000, "batch_size": 32}}
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,14 @@ class Api:
 def api(database_url: str) -> Iterator[Api]:
     """`python -m api` on this database, which is migrated first. Redis is away, as it may be."""
     port, token = free_port(0), secrets.token_urlsafe(32)
+    folder = tempfile.mkdtemp(prefix="cpt-bench-")
     environment = os.environ | {
         "CPT_DATABASE_URL": database_url,
         "CPT_BROKER_URL": "redis://127.0.0.1:1/0",
         "CPT_AGENT_TOKEN": token,
         "CPT_PORT": str(port),
+        "CPT_AUTH": "off",
+        "CPT_STORAGE_URL": f"{folder}/storage",
     }
     command = [sys.executable, "-m", "api"]
     subprocess.run([*command, "migrate"], env=environment, check=True, stderr=subprocess.DEVNULL)
@@ -58,6 +59,7 @@ def api(database_url: str) -> Iterator[Api]:
     finally:
         process.terminate()
         process.wait(20)
+        shutil.rmtree(folder)
 
 
 def _ready(http: httpx.Client) -> bool:
@@ -71,7 +73,7 @@ class Attempt:
 
     def __init__(self, api: Api) -> None:
         self._http = api.http
-        self.job = api.http.post("/v1/jobs", json=SPEC).raise_for_status().json()["id"]
+        self.job = api.http.post("/v1/jobs", json=ours.SPEC | LONG).raise_for_status().json()["id"]
         claim = {
             "claim_id": secrets.token_hex(16),
             "worker": "bench",

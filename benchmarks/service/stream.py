@@ -1,4 +1,4 @@
-"""From commit to receipt: `python benchmarks/service_stream.py` prints JSON.
+"""From commit to receipt: `python benchmarks/service/stream.py` prints JSON.
 
 Listeners of one job, all in one process, beside an API process on SQLite and a reporter that appends one record at a
 time. A record carries the moment before it was sent, so the time includes the append itself: an upper bound.
@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import psutil
-from service_process import Api, Attempt, api
+from alone import Api, Attempt, api
 
 from cpt_core.events import Log, dump
 
@@ -85,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, api(f"sqlite:///{folder}/cpt.db") as server:
         figures = asyncio.run(measure(server, options.listeners, options.events, options.rate))
-    print(json.dumps(asdict(figures), indent=2))
+    print(json.dumps(asdict(figures)))
 
 
 if __name__ == "__main__":
