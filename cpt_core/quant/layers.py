@@ -93,14 +93,13 @@ class QuantizedLayer(nn.Module):
         y = F.linear(self.quantize_input(x, name), self.quantize_weight(weight), bias)
         return self.quantize_output_gradient(y, product)
 
-    def in_integers(self, x: Tensor, *, cpu_only: bool = False) -> bool:
-        """Whether the product with `x` runs on codes; `cpu_only` for products that only the C++ functions have."""
+    def in_integers(self, x: Tensor) -> bool:
+        """Whether the product with `x` runs on codes, if its device has one of the layer's kind."""
         return (
             self.backend == "int8"
             and self.bit_widths.in_bytes
             and x.dtype == torch.float32
             and x.numel() > 0
-            and (x.device.type == "cpu" or not cpu_only)
             and not torch.compiler.is_compiling()
         )
 
@@ -156,7 +155,7 @@ class QuantConv2d(nn.Conv2d, QuantizedLayer):
         """The convolution of `input`, (batch, in_channels, height, width)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
-        if self.in_integers(input, cpu_only=True):
+        if self.in_integers(input) and integer.has_convolutions(input.device):
             x = input.contiguous(memory_format=torch.channels_last)
             place = self.stride[0], cast(int, self.padding[0])  # what integer.choose admits
             return integer.convolution(x, self.code_input(x), self.weight, self.bias, self.error_rounding(), *place)

@@ -20,7 +20,7 @@ from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, Checkpoint, Evaluation, Finished, Result, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.models import build_model, sample_of
-from cpt_core.quant import native, quantize_model
+from cpt_core.quant import integer, quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
 from cpt_core.seeding import derive
@@ -312,7 +312,7 @@ class Trainer:
                     "python": platform.python_version(),
                     "torch": torch.__version__,
                     "cpt-service": version("cpt-service"),
-                    "integer instructions": native.instructions(),
+                    "integer instructions": integer.instructions(device),
                 },
             )
         )

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpt_core.quant import native
-from cpt_core.quant.integer import native_products, torch_products
+from cpt_core.quant.integer import products
 from cpt_core.quant.integer.codes import Codes, code_error, code_weight
 from cpt_core.quant.integer.native_products import Geometry, Gradients, Wanted
 from cpt_core.quant.ranges import Share
@@ -48,14 +47,15 @@ class _Linear:
     """The products of a linear layer."""
 
     def forward(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
-        y: Tensor = _products(x).linear(_matrix(x), w, bias)
+        y = products.of_linear_layers(x.codes.device).linear(_matrix(x), w, bias)
         return y.view(*x.codes.shape[:-1], len(w.codes))
 
     def backward(self, g: Tensor, error: ErrorRounding, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
         e = code_error(g.contiguous(), *error)
         # Errors of (time, batch, features) have ranges of their own for each index of `batch`.
         group_rows = 1 if e.low.dim() else g.numel() // g.shape[-1]
-        dx, dw, dbias = _products(x).linear_backward(_matrix(e), group_rows, _matrix(x), w, wanted)
+        backward = products.of_linear_layers(g.device).linear_backward
+        dx, dw, dbias = backward(_matrix(e), group_rows, _matrix(x), w, wanted)
         return None if dx is None else dx.view(x.codes.shape), dw, dbias
 
 
@@ -66,11 +66,11 @@ class _Convolution:
         self._geometry = geometry
 
     def forward(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
-        return native_products.convolution(self._geometry, x, w, bias)
+        return products.of_convolutions(x.codes.device).convolution(self._geometry, x, w, bias)
 
     def backward(self, g: Tensor, error: ErrorRounding, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
         e = code_error(g.contiguous(memory_format=torch.channels_last), *error)
-        return native_products.convolution_backward(self._geometry, e, x, w, wanted)
+        return products.of_convolutions(g.device).convolution_backward(self._geometry, e, x, w, wanted)
 
 
 def _apply(
@@ -115,11 +115,6 @@ class _Product(torch.autograd.Function):
         _, of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
         error, wanted = ErrorRounding(error_levels, seed, ctx.share), (of_x, of_weight, ctx.has_bias and of_bias)
         return None, *ctx.product.backward(g, error, x, w, wanted), *(None,) * 7
-
-
-def _products(x: Codes) -> Any:
-    in_cpp = x.codes.device.type == "cpu" and native.enabled()
-    return native_products if in_cpp else torch_products
 
 
 def _matrix(x: Codes) -> Codes:
