@@ -47,26 +47,15 @@ def _has_bf16(device: str) -> bool:
 
 
 @contextmanager
-def _tf32(_device: str) -> Iterator[None]:
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = True
-    try:
-        yield
-    finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
-
-
-@contextmanager
-def _fp32(_device: str) -> Iterator[None]:
+def _taking_tf32(allowed: bool) -> Iterator[None]:
     # torch lets cuDNN's convolutions, though not its matrix products, take TF32 unless told otherwise.
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def _quantized(model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS) -> None:
@@ -92,8 +81,8 @@ def _has_compiler(device: str) -> bool:
 
 
 FORMS: dict[str, Form] = {
-    BASE: Form(within=_fp32),
-    "tf32": Form(within=_tf32, available=lambda device: device == "cuda"),
+    BASE: Form(within=lambda _device: _taking_tf32(False)),
+    "tf32": Form(within=lambda _device: _taking_tf32(True), available=lambda device: device == "cuda"),
     "bf16": Form(within=_bf16, available=_has_bf16),
     NAIVE: Form(quantize_naively),
     "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=lambda _device: native.disabled()),

@@ -39,7 +39,8 @@ def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> 
 
 def convolution_backward(geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
     """Gradients of `convolution` from the error at its output."""
-    dx, dw, dbias = _gradients(geometry, *map(_in_memory_order, (error,)), 1, *map(_in_memory_order, (x, w)), wanted)
+    error, x, w = (_in_memory_order(codes) for codes in (error, x, w))
+    dx, dw, dbias = _gradients(geometry, error, 1, x, w, wanted)
     if dx is not None:
         dx = dx.view(geometry.batch, geometry.height, geometry.width, geometry.channels).permute(0, 3, 1, 2)
     return dx, None if dw is None else dw.permute(0, 3, 1, 2), dbias

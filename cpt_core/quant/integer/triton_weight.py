@@ -118,8 +118,8 @@ def weight_gradient(geometry: Geometry, error: Error, error_sums: Tensor, x: Cod
 
 def _share(pixels: int, tiles: int) -> int:
     """Pixels of a split: whole blocks, and so few that their sum fits into 32 bits."""
-    wanted = triton.cdiv(pixels, max(1, PROGRAMS // tiles))
-    return min(CHUNK, triton.cdiv(max(wanted, MIN_PIXELS), 128) * 128)
+    wanted = max(-(-pixels // max(1, PROGRAMS // tiles)), MIN_PIXELS)
+    return min(CHUNK, -(-wanted // 128) * 128)
 
 
 @lru_cache(maxsize=256)
