@@ -12,6 +12,7 @@ from torch import nn
 from cpt_core.quant import noise
 from cpt_core.quant.attention import QuantMultiheadAttention, use_slow_paths
 from cpt_core.quant.bit_widths import FULL_PRECISION, BitWidths
+from cpt_core.quant.compact import make_compact
 from cpt_core.quant.integer import Backend
 from cpt_core.quant.layers import QuantConv2d, QuantizedLayer, QuantLinear
 from cpt_core.quant.lstm import QuantLSTM
@@ -116,8 +117,9 @@ def quantize_model(
     """Quantise the Conv2d, Linear, LSTM, MultiheadAttention and transformers' Conv1D layers of `model`, in place.
 
     Modules change their class; they, their parameters and all names stay the same objects. Buffers of running ranges
-    join the state dict. Embeddings, norms and subclasses of these layers are left alone, and so are those named in the
-    model's `bypassed_layers`, whose weights it reads past their forward pass. Under DDP switch off the broadcast of
+    join the state dict. Embeddings and subclasses of these layers are left alone, and so are those named in the model's
+    `bypassed_layers`, whose weights it reads past their forward pass; norms and activations are too, but that with
+    integers batch norms and ReLUs keep less for the backward pass, see `compact`. Under DDP switch off the broadcast of
     buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
 
     Args:
@@ -162,6 +164,8 @@ def quantize_model(
         layer.init_quantization(scheme, shared[widths], index, backend)
         quantized[name] = layer
     use_slow_paths(model)
+    if any(layer.backend == "int8" for layer in quantized.values()):
+        make_compact(model, shared[None])
     state = PrecisionState(quantized, shared[None], {widths: shared[widths] for widths in shared if widths})
     state.reseed(int(torch.randint(2**63 - 1, (), generator=generator)))
     return state
