@@ -70,7 +70,12 @@ class Trainer:
         self.model = build_model(spec, self.task.outputs).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
         self.profile = cost.profile(self.model, *sample_of(spec))
-        self.precision = quantize_model(self.model, quantizer=precision.quantizer, backend=precision.backend)
+        self.precision = quantize_model(
+            self.model,
+            quantizer=precision.quantizer,
+            backend=precision.backend,
+            input_gradient=precision.input_gradient,
+        )
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)

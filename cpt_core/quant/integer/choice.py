@@ -13,6 +13,9 @@ from cpt_core.quant.integer import products
 Backend = Literal["simulated", "int8"]
 """What computes the products of a layer."""
 
+InputGradient = Literal["exact", "fast"]
+"""Whether the gradient of an integer product's input takes the weight in 16-bit or in 8-bit fixed point."""
+
 MIN_TERMS = 64
 """Products that a sum of a layer must have for `auto` to choose integers: shorter ones do not pay for making codes."""
 

@@ -21,7 +21,13 @@ class Moments(NamedTuple):
 
 
 def batch_norm(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, added: Tensor | None = None, *, relu: bool = False
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    added: Tensor | None = None,
+    *,
+    relu: bool = False,
 ) -> tuple[Tensor, Moments]:
     """`x` normalised over the batch, plus `added`, rectified if `relu`; all float32 and channels-last in memory.
 

@@ -19,7 +19,9 @@ class LinearProducts(Protocol):
     def linear(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
         """As `native_products.linear`."""
 
-    def linear_backward(self, error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
+    def linear_backward(
+        self, error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+    ) -> Gradients:
         """As `native_products.linear_backward`."""
 
 
@@ -29,7 +31,9 @@ class ConvolutionProducts(Protocol):
     def convolution(self, geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
         """As `native_products.convolution`."""
 
-    def convolution_backward(self, geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
+    def convolution_backward(
+        self, geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+    ) -> Gradients:
         """As `native_products.convolution_backward`."""
 
 

@@ -22,8 +22,13 @@ def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     return output(geometry, x, signed_rows(x, geometry.channels), w, signed_rows(w, geometry.channels), bias)
 
 
-def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each."""
+def linear_backward(
+    error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+) -> Gradients:
+    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each.
+
+    That of the input takes the weight in 16-bit fixed point, `fast` or not.
+    """
     dx, dw, dbias = _gradients(_of_linear(x, w), error, group_rows, x, w, wanted)
     return dx, None if dw is None else dw.view(w.codes.shape), dbias
 
@@ -37,8 +42,10 @@ def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> 
     return y.view(batch, height, width, out_channels).permute(0, 3, 1, 2)
 
 
-def convolution_backward(geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-    """Gradients of `convolution` from the error at its output."""
+def convolution_backward(
+    geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+) -> Gradients:
+    """Gradients of `convolution` from the error at its output, `fast` as in `linear_backward`."""
     error, x, w = (_in_memory_order(codes) for codes in (error, x, w))
     dx, dw, dbias = _gradients(geometry, error, 1, x, w, wanted)
     if dx is not None:
