@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -26,6 +27,11 @@ struct Sums {
     float *shift, *sum, *square, *low, *high;
 };
 
+// What the forward pass takes for each channel: as of Channels.
+struct Grids {
+    const float *scale, *shift, *anchor, *steps, *first;
+};
+
 // What the passes take for each channel.
 struct Channels {
     std::vector<float> scale, shift;            // y = x * scale + shift
@@ -36,6 +42,15 @@ struct Channels {
     explicit Channels(int64_t n)
         : scale(n), shift(n), anchor(n), steps(n), first(n), threshold(n), code_scale(n), code_shift(n) {}
 };
+
+// Without a branch, which would often be mispredicted, or a load that depends on one.
+INLINED float only_if(bool wanted, float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bits &= 0U - static_cast<uint32_t>(wanted);
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 INLINED void sums_of_lanes(const float* x, int64_t rows, int64_t stride, int64_t lanes, Sums to) {
     float shift[LANES], sum[LANES] = {}, square[LANES] = {}, low[LANES], high[LANES];
@@ -67,37 +82,66 @@ VECTORISED void sums_of(const float* x, int64_t rows, int64_t channels, Sums to)
     }
 }
 
-VECTORISED void normalise(const float* __restrict x, float* __restrict y, int64_t rows, int64_t channels,
-                          const float* __restrict scale, const float* __restrict shift) {
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t c = 0; c < channels; ++c) y[row * channels + c] = x[row * channels + c] * scale[c] + shift[c];
-}
-
-// The code of NaN is some code: NaN is in the grid. Rounding x - 0.5 makes x - 1 of an integer x as long as a little
-// more is taken away.
-VECTORISED void code(const float* __restrict x, uint16_t* __restrict codes, int64_t rows, int64_t channels,
-                     const float* __restrict anchor, const float* __restrict steps, const float* __restrict first) {
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t c = 0; c < channels; ++c) {
-            const float steps_away = (x[row * channels + c] - anchor[c]) * steps[c];
-            float at = ((steps_away - 0.501F + ROUNDER) - ROUNDER) + first[c];
+// Rows of some neighbouring channels: their output, rectified if `RECTIFIED` (NaN is no number up to 0 and passes), and
+// if `KEPT` their codes, of which NaN's is some code: NaN is in the grid. Rounding x - 0.5 makes x - 1 of an integer x
+// as long as a little more is taken away.
+template <bool RECTIFIED, bool KEPT>
+INLINED void normalise_lanes(const float* __restrict x, float* __restrict y, uint16_t* __restrict codes, int64_t rows,
+                             int64_t stride, int64_t lanes, const Grids& of) {
+    float scale[LANES], shift[LANES], anchor[LANES], steps[LANES], first[LANES];
+    for (int64_t c = 0; c < lanes; ++c) {
+        scale[c] = of.scale[c];
+        shift[c] = of.shift[c];
+        anchor[c] = of.anchor[c];
+        steps[c] = of.steps[c];
+        first[c] = of.first[c];
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t c = 0; c < lanes; ++c) {
+            const float value = x[row * stride + c] * scale[c] + shift[c];
+            y[row * stride + c] = RECTIFIED && value <= 0.0F ? 0.0F : value;
+        }
+        if (!KEPT) continue;
+        for (int64_t c = 0; c < lanes; ++c) {
+            const float away = (x[row * stride + c] - anchor[c]) * steps[c];
+            float at = ((away - 0.501F + ROUNDER) - ROUNDER) + first[c];
             at = at > 0.0F ? at : 0.0F;
             at = at < CODES - 1.0F ? at : CODES - 1.0F;
-            codes[row * channels + c] = static_cast<uint16_t>(static_cast<int32_t>(at));
+            codes[row * stride + c] = static_cast<uint16_t>(static_cast<int32_t>(at));
         }
+    }
 }
 
-// NaN is no number up to 0 and passes.
-VECTORISED void rectify(float* __restrict y, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) y[i] = y[i] <= 0.0F ? 0.0F : y[i];
+template <bool RECTIFIED, bool KEPT>
+INLINED void normalise_rows(const float* x, float* y, uint16_t* codes, int64_t rows, int64_t channels, Grids of) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        const Grids here{of.scale + c, of.shift + c, of.anchor + c, of.steps + c, of.first + c};
+        uint16_t* to = KEPT ? codes + c : nullptr;
+        if (channels - c >= LANES)
+            normalise_lanes<RECTIFIED, KEPT>(x + c, y + c, to, rows, channels, LANES, here);
+        else
+            normalise_lanes<RECTIFIED, KEPT>(x + c, y + c, to, rows, channels, channels - c, here);
+    }
+}
+
+VECTORISED void normalise(const float* x, float* y, uint16_t* codes, bool rectified, int64_t rows, int64_t channels,
+                          Grids of) {
+    if (rectified && codes)
+        normalise_rows<true, true>(x, y, codes, rows, channels, of);
+    else if (rectified)
+        normalise_rows<true, false>(x, y, codes, rows, channels, of);
+    else if (codes)
+        normalise_rows<false, true>(x, y, codes, rows, channels, of);
+    else
+        normalise_rows<false, false>(x, y, codes, rows, channels, of);
 }
 
 VECTORISED void add(const float* __restrict x, float* __restrict y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
-// As rectify, with a bit for each that passed; x may be y.
-VECTORISED void rectify_to_bits(const float* x, float* y, uint8_t* __restrict bits, int64_t n) {
+// y = x where that is above 0 or NaN, else 0; into `bits` which were, unless it is null. x may be y.
+VECTORISED void rectify(const float* x, float* y, uint8_t* __restrict bits, int64_t n) {
     constexpr int64_t BLOCK = 512;
     uint8_t passed[BLOCK];
     for (int64_t from = 0; from < n; from += BLOCK) {
@@ -110,11 +154,13 @@ VECTORISED void rectify_to_bits(const float* x, float* y, uint8_t* __restrict bi
             passed[i] = value <= 0.0F ? 0 : 1;
             out[i] = value <= 0.0F ? 0.0F : value;
         }
+        if (!bits) continue;
         for (int64_t i = here; i % 8; ++i) passed[i] = 0;
+        // The multiplication brings the eight bytes' lowest bits together in the highest byte.
         for (int64_t i = 0; i < here; i += 8) {
-            uint8_t byte = 0;
-            for (int j = 0; j < 8; ++j) byte = static_cast<uint8_t>(byte | passed[i + j] << j);
-            bits[(from + i) / 8] = byte;
+            uint64_t eight;
+            std::memcpy(&eight, passed + i, sizeof eight);
+            bits[(from + i) / 8] = static_cast<uint8_t>(eight * 0x0102040810204080U >> 56);
         }
     }
 }
@@ -122,9 +168,11 @@ VECTORISED void rectify_to_bits(const float* x, float* y, uint8_t* __restrict bi
 // What the bits let through.
 VECTORISED void choose(const float* __restrict g, const uint8_t* __restrict bits, float* __restrict to, int64_t n) {
     const int64_t whole = n / 8 * 8;
-    for (int64_t i = 0; i < whole; i += 8)
-        for (int64_t j = 0; j < 8; ++j) to[i + j] = bits[i / 8] >> j & 1 ? g[i + j] : 0.0F;
-    for (int64_t i = whole; i < n; ++i) to[i] = bits[i / 8] >> (i % 8) & 1 ? g[i] : 0.0F;
+    for (int64_t i = 0; i < whole; i += 8) {
+        const uint32_t byte = bits[i / 8];
+        for (int64_t j = 0; j < 8; ++j) to[i + j] = only_if(byte >> j & 1U, g[i + j]);
+    }
+    for (int64_t i = whole; i < n; ++i) to[i] = only_if(bits[i / 8] >> (i % 8) & 1, g[i]);
 }
 
 INLINED void errors_of_lanes(const float* g, const uint16_t* codes, int64_t rows, int64_t stride, int64_t lanes,
@@ -134,7 +182,7 @@ INLINED void errors_of_lanes(const float* g, const uint16_t* codes, int64_t rows
     for (int64_t row = 0; row < rows; ++row)
         for (int64_t c = 0; c < lanes; ++c) {
             const int32_t at = codes[row * stride + c];
-            const float error = at >= threshold[c] ? g[row * stride + c] : 0.0F;
+            const float error = only_if(at >= threshold[c], g[row * stride + c]);
             sums[c] += error;
             products[c] += error * (static_cast<float>(at) * code_scale[c] + code_shift[c]);
         }
@@ -159,16 +207,35 @@ VECTORISED void errors_of(const float* g, const uint16_t* codes, int64_t rows, i
 }
 
 // dx = of_error * g + of_code * code + shift
-VECTORISED void input_error(const float* __restrict g, const uint16_t* __restrict codes, float* __restrict dx,
-                            int64_t rows, int64_t channels, const int32_t* __restrict threshold,
-                            const float* __restrict of_error, const float* __restrict of_code,
-                            const float* __restrict shift) {
+INLINED void input_error_lanes(const float* __restrict g, const uint16_t* __restrict codes, float* __restrict dx,
+                               int64_t rows, int64_t stride, int64_t lanes, const int32_t* thresholds,
+                               const float* of_error, const float* of_code, const float* shift) {
+    int32_t threshold[LANES];
+    float error_factor[LANES], code_factor[LANES], constant[LANES];
+    for (int64_t c = 0; c < lanes; ++c) {
+        threshold[c] = thresholds[c];
+        error_factor[c] = of_error[c];
+        code_factor[c] = of_code[c];
+        constant[c] = shift[c];
+    }
     for (int64_t row = 0; row < rows; ++row)
-        for (int64_t c = 0; c < channels; ++c) {
-            const int32_t at = codes[row * channels + c];
-            const float error = at >= threshold[c] ? g[row * channels + c] : 0.0F;
-            dx[row * channels + c] = of_error[c] * error + of_code[c] * static_cast<float>(at) + shift[c];
+        for (int64_t c = 0; c < lanes; ++c) {
+            const int32_t at = codes[row * stride + c];
+            const float error = only_if(at >= threshold[c], g[row * stride + c]);
+            dx[row * stride + c] = error_factor[c] * error + code_factor[c] * static_cast<float>(at) + constant[c];
         }
+}
+
+VECTORISED void input_error(const float* g, const uint16_t* codes, float* dx, int64_t rows, int64_t channels,
+                            const int32_t* threshold, const float* of_error, const float* of_code, const float* shift) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        if (channels - c >= LANES)
+            input_error_lanes(g + c, codes + c, dx + c, rows, channels, LANES, threshold + c, of_error + c, of_code + c,
+                              shift + c);
+        else
+            input_error_lanes(g + c, codes + c, dx + c, rows, channels, channels - c, threshold + c, of_error + c,
+                              of_code + c, shift + c);
+    }
 }
 
 // How rows of channels are taken: several as one where that makes whole vectors of them, and a multiple of 8 rows at a
@@ -300,15 +367,12 @@ void cpt_batch_norm(const float* x, const float* added, int32_t rectified, const
     const auto repeat = [&](const auto& values) { return repeated(values.data(), channels, layout.folded); };
     const auto scale = repeat(of.scale), shift = repeat(of.shift), anchor = repeat(of.anchor), steps = repeat(of.steps),
                first = repeat(of.first);
+    const Grids grids{scale.data(), shift.data(), anchor.data(), steps.data(), first.data()};
     layout.each_chunk([&](int64_t, int64_t at, int64_t here) {
-        const int64_t n = here * layout.channels;
-        normalise(x + at, y + at, here, layout.channels, scale.data(), shift.data());
-        if (added) add(added + at, y + at, n);
-        if (added && rectified && bits)
-            rectify_to_bits(y + at, y + at, bits + at / 8, n);
-        else if (rectified)
-            rectify(y + at, n);
-        if (codes) code(x + at, codes + at, here, layout.channels, anchor.data(), steps.data(), first.data());
+        normalise(x + at, y + at, codes ? codes + at : nullptr, rectified && !added, here, layout.channels, grids);
+        if (!added) return;
+        add(added + at, y + at, here * layout.channels);
+        if (rectified) rectify(y + at, y + at, bits ? bits + at / 8 : nullptr, here * layout.channels);
     });
 }
 
@@ -357,7 +421,7 @@ void cpt_batch_norm_backward(const float* g, const uint16_t* codes, const uint8_
 // y = x where that is above 0 or NaN, else 0, and a bit for each element that says which; x may be y.
 void cpt_rectify(const float* x, float* y, uint8_t* bits, int64_t n) {
 #pragma omp parallel for if (n > (1 << 15))
-    for (int64_t at = 0; at < n; at += CHUNK) rectify_to_bits(x + at, y + at, bits + at / 8, std::min(CHUNK, n - at));
+    for (int64_t at = 0; at < n; at += CHUNK) rectify(x + at, y + at, bits + at / 8, std::min(CHUNK, n - at));
 }
 
 // dx = g where the bit says so, else 0.
