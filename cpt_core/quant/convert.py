@@ -128,8 +128,8 @@ def quantize_model(
         quantizer: name of the scheme.
         backend: what quantised products are computed in: "simulated", the model's own floating point; "int8", integers
             in each layer that can, while both widths are 8 bits or less; "auto", integers where that is faster.
-        input_gradient: "fast" has integer products take the weight in 8-bit fixed point for the gradient of their input,
-            which adds about 0.7 % of error to it, instead of in 16-bit.
+        input_gradient: "fast" has integer products take the weight in 8-bit fixed point for the gradient of their
+            input, which adds about 0.7 % of error to it, instead of in 16-bit.
         skip: names, or patterns such as "*.downsample", of layers to leave in full precision. By default what the model
             says in `full_precision_layers`, else the last linear layer, and the first layer where the scheme has it so.
         fixed: names or patterns of layers whose widths never change, with their forward and backward bits. By default
