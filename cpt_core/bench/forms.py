@@ -12,6 +12,7 @@ from torch import nn
 
 from cpt_core.bench.naive import BACKWARD_BITS, FORWARD_BITS, quantize_naively
 from cpt_core.quant import gpu, native, quantize_model
+from cpt_core.quant.integer import InputGradient
 
 BASE = "fp32"
 """The form that the others are compared with."""
@@ -58,8 +59,10 @@ def _taking_tf32(allowed: bool) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
-def _quantized(model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS) -> None:
-    quantize_model(model, backend=backend).set(forward_bits, BACKWARD_BITS)
+def _quantized(
+    model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS, input_gradient: InputGradient = "exact"
+) -> None:
+    quantize_model(model, backend=backend, input_gradient=input_gradient).set(forward_bits, BACKWARD_BITS)
 
 
 def _compiled(model: nn.Module) -> None:
@@ -89,6 +92,7 @@ FORMS: dict[str, Form] = {
     "simulated, torch.compile": Form(_compiled, available=_has_compiler, by_default=False),
     "simulated": Form(partial(_quantized, backend="simulated")),
     "int8": Form(partial(_quantized, backend="int8")),
+    "int8, fast input gradients": Form(partial(_quantized, backend="int8", input_gradient="fast"), by_default=False),
     "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), by_default=False),
 }
 """All forms, by name."""

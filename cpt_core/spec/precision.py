@@ -94,8 +94,8 @@ class PrecisionBase(SpecModel):
     faster. Integers give what is simulated up to the rounding of floats. The event `started` says which layers do."""
     input_gradient: Literal["exact", "fast"] = "exact"
     """How integer products make the gradient of their input: `exact`, from the weight in 16-bit fixed point, up to 5e-5
-    of the gradient; `fast`, in 8-bit, which adds an error of about 0.7 % and is twice as fast on processors with
-    instructions for 8-bit products (AVX512-VNNI) and on GPUs. Simulated products are always exact."""
+    of the gradient; `fast`, in 8-bit, which adds an error of about 0.7 % and halves the products where instructions
+    multiply bytes (AVX512-VNNI, GPUs). Simulated products are always exact."""
     sync_ranges: bool = False
     """Whether inputs, and errors with one range for a whole tensor, are quantised on their range over all devices, as
     one device with the whole batch would; else on that of each device's own part, which needs no waiting."""

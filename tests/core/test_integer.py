@@ -300,6 +300,35 @@ def test_attention_gives_what_it_gives_simulated_but_for_codes_at_the_border_of_
         assert error(left, right.double()) < 1e-2
 
 
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.Conv2d(16, 24, 3, 2, 1), (4, 16, 9, 9)),
+        (lambda: nn.Linear(16, 24), (4, 7, 16)),
+        (lambda: nn.LSTM(16, 24), (1, 5, 16)),
+        (lambda: nn.MultiheadAttention(16, 2), (4, 5, 16)),
+    ],
+    ids=["convolution", "linear", "LSTM", "attention"],
+)
+def test_fast_input_gradients_change_these_alone_and_little(make, shape):
+    results = []
+    for how in ("exact", "fast"):
+        torch.manual_seed(1)
+        layer = make()
+        precision = quantize_model(layer, backend="int8", input_gradient=how, skip=[])
+        precision.set(8, 8)
+        precision.reseed(3)
+        x = random(*shape).requires_grad_()
+        y = layer(x, x, x)[0] if isinstance(layer, nn.MultiheadAttention) else layer(x)
+        y = y[0] if isinstance(y, tuple) else y
+        y.backward(random(*y.shape, seed=2))
+        results.append((y.detach(), x.grad))
+    (exact_y, exact_dx), (fast_y, fast_dx) = results
+    assert torch.equal(exact_y, fast_y)
+    assert not torch.equal(exact_dx, fast_dx)
+    assert error(fast_dx, exact_dx.double()) < 3e-2  # attention has two such products in a row, and errors of 8 bits
+
+
 def test_what_is_kept_for_the_backward_pass_is_a_byte_an_element():
     layer = QuantLinear(400, 300)
     quantize_model(layer, backend="int8", skip=[]).set(8, 8)
