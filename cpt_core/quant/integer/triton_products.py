@@ -23,7 +23,13 @@ def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
 
 
 def linear_backward(
-    error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+    error: Codes,
+    group_rows: int,
+    x: Codes,
+    w: Codes,
+    wanted: Wanted,
+    *,
+    fast: bool = False,  # noqa: ARG001  # as in native_products
 ) -> Gradients:
     """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each.
 
@@ -43,7 +49,13 @@ def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> 
 
 
 def convolution_backward(
-    geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+    geometry: Geometry,
+    error: Codes,
+    x: Codes,
+    w: Codes,
+    wanted: Wanted,
+    *,
+    fast: bool = False,  # noqa: ARG001  # as in native_products
 ) -> Gradients:
     """Gradients of `convolution` from the error at its output, `fast` as in `linear_backward`."""
     error, x, w = (_in_memory_order(codes) for codes in (error, x, w))
