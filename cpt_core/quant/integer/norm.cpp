@@ -112,8 +112,20 @@ INLINED void normalise_lanes(const float* __restrict x, float* __restrict y, uin
     }
 }
 
+// Rows of many channels are taken one at a time, in the order of memory, in which the processor reads ahead; rows of
+// few together, with the channels' numbers in registers.
 template <bool RECTIFIED, bool KEPT>
 INLINED void normalise_rows(const float* x, float* y, uint16_t* codes, int64_t rows, int64_t channels, Grids of) {
+    if (channels % LANES == 0 && channels > LANES) {
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t c = 0; c < channels; c += LANES) {
+                const int64_t at = row * channels + c;
+                normalise_lanes<RECTIFIED, KEPT>(
+                    x + at, y + at, KEPT ? codes + at : nullptr, 1, channels, LANES,
+                    {of.scale + c, of.shift + c, of.anchor + c, of.steps + c, of.first + c});
+            }
+        return;
+    }
     for (int64_t c = 0; c < channels; c += LANES) {
         const Grids here{of.scale + c, of.shift + c, of.anchor + c, of.steps + c, of.first + c};
         uint16_t* to = KEPT ? codes + c : nullptr;
@@ -228,6 +240,15 @@ INLINED void input_error_lanes(const float* __restrict g, const uint16_t* __rest
 
 VECTORISED void input_error(const float* g, const uint16_t* codes, float* dx, int64_t rows, int64_t channels,
                             const int32_t* threshold, const float* of_error, const float* of_code, const float* shift) {
+    if (channels % LANES == 0 && channels > LANES) {
+        for (int64_t row = 0; row < rows; ++row)
+            for (int64_t c = 0; c < channels; c += LANES) {
+                const int64_t at = row * channels + c;
+                input_error_lanes(g + at, codes + at, dx + at, 1, channels, LANES, threshold + c, of_error + c,
+                                  of_code + c, shift + c);
+            }
+        return;
+    }
     for (int64_t c = 0; c < channels; c += LANES) {
         if (channels - c >= LANES)
             input_error_lanes(g + c, codes + c, dx + c, rows, channels, LANES, threshold + c, of_error + c, of_code + c,
@@ -273,13 +294,20 @@ struct Moments {
     double count = 0.0, mean = 0.0, squares = 0.0;
     float low = std::numeric_limits<float>::infinity(), high = -low;
 
-    void join(double more, float shift, float sum, float square) {
-        const double other_mean = shift + sum / more, other_squares = square - static_cast<double>(sum) * sum / more;
-        const double difference = other_mean - mean, all = count + more;
-        squares += std::max(other_squares, 0.0) + difference * difference * count * more / all;
-        mean += difference * more / all;
-        count = all;
-        if (std::isnan(other_squares)) squares = other_squares;
+    // Of parts of the same size for all channels, whose divisions are therefore made once.
+    struct Share {
+        double count, inverse, of_all, between;
+
+        Share(double before, double more)
+            : count(before + more), inverse(1.0 / more), of_all(more / count), between(before * of_all) {}
+    };
+
+    void join(const Share& part, float shift, float sum, float square) {
+        const double mean_difference = sum * part.inverse, other_mean = shift + mean_difference;
+        const double other_squares = square - sum * mean_difference, difference = other_mean - mean;
+        squares += (other_squares < 0.0 ? 0.0 : other_squares) + difference * difference * part.between;
+        mean += difference * part.of_all;
+        count = part.count;
     }
 };
 
@@ -294,11 +322,14 @@ std::vector<Moments> moments(const float* x, const Layout& layout, int64_t chann
     for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
         const float* from = kept.data() + chunk * n * 5;
         const auto rows = static_cast<double>(std::min(layout.chunk_rows, layout.rows - chunk * layout.chunk_rows));
-        for (int64_t c = 0; c < n; ++c) {
-            Moments& channel = all[c % channels];
-            channel.join(rows, from[c], from[n + c], from[2 * n + c]);
-            channel.low = std::min(channel.low, from[3 * n + c]);
-            channel.high = std::max(channel.high, from[4 * n + c]);
+        for (int64_t first = 0; first < n; first += channels) {
+            const Moments::Share part(all[0].count, rows);
+            for (int64_t c = 0; c < channels; ++c) {
+                const float* of = from + first + c;
+                all[c].join(part, of[0], of[n], of[2 * n]);
+                all[c].low = std::min(all[c].low, of[3 * n]);
+                all[c].high = std::max(all[c].high, of[4 * n]);
+            }
         }
     }
     return all;
@@ -395,10 +426,12 @@ void cpt_batch_norm_backward(const float* g, const uint16_t* codes, const uint8_
     });
     std::vector<double> sums(channels), products(channels);
     for (int64_t chunk = 0; chunk < layout.chunks; ++chunk)
-        for (int64_t c = 0; c < n; ++c) {
-            sums[c % channels] += static_cast<double>(kept[chunk * n * 2 + c]);
-            products[c % channels] += static_cast<double>(kept[chunk * n * 2 + n + c]);
-        }
+        for (int64_t first = 0; first < n; first += channels)
+            for (int64_t c = 0; c < channels; ++c) {
+                const float* of = kept.data() + chunk * n * 2 + first + c;
+                sums[c] += static_cast<double>(of[0]);
+                products[c] += static_cast<double>(of[n]);
+            }
     std::vector<float> of_error(channels), of_code(channels), constant(channels);
     for (int64_t c = 0; c < channels; ++c) {
         dweight[c] = static_cast<float>(products[c]);
