@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test results bench bench-core lint format lock clean
+.PHONY: help install demo up test results bench bench-core gpu-check lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,9 @@ bench: install ## measure the service beside MLflow, Prefect and Ray, and write 
 
 bench-core: install ## measure what docs/benchmarks.md shows and write its tables, in 25 minutes; AGAIN="resnet38 ..." repeats
 	$(BIN)/python benchmarks/core.py --again $(AGAIN)
+
+gpu-check: install ## check and time everything on an NVIDIA GPU, and print JSON; without one it says so and ends with 3
+	$(BIN)/python benchmarks/gpu_check.py
 
 lint: install ## check style, types and the import contracts
 	$(BIN)/ruff check .

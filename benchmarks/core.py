@@ -79,6 +79,21 @@ def _every(count: int) -> str:
     return "each step" if count == 1 else f"every {count:,} steps"
 
 
+def parts(output: Record) -> str:
+    """What a step spends its time on."""
+    rows = [
+        [part, f"{seconds:.3f}", f"{seconds / output['step_seconds']:.0%}"]
+        for part, seconds in sorted(output["parts"].items(), key=lambda item: -item[1])
+    ]
+    return "\n".join(
+        [
+            f"{output['workload']}: a step takes {output['step_seconds']:.3f} s.",
+            "",
+            *_markdown(("", "s", "of a step"), rows),
+        ]
+    )
+
+
 def scaling(output: Record) -> str:
     """Two ranks on two cores."""
     rates = output["samples_per_second"]
@@ -102,7 +117,7 @@ def _steps(name: str, workload: str, rounds: int, *chosen: str) -> Table:
     return Table(name, command, steps, (forms.BASE, *chosen)[-1])
 
 
-COMPILED, FEW_BITS = "simulated, torch.compile", "int8, 3 bits forward"
+COMPILED, FEW_BITS, FAST = "simulated, torch.compile", "int8, 3 bits forward", "int8, fast input gradients"
 TABLES = (
     _steps("resnet38", "resnet38", 9),
     _steps("resnet74", "resnet74", 7),
@@ -112,7 +127,9 @@ TABLES = (
     _steps("lstm_lm", "lstm_lm", 9),
     Table("surroundings", ("python", "benchmarks/surroundings.py"), surroundings),
     Table("scaling", ("python", "benchmarks/scaling.py"), scaling),
+    Table("parts", ("python", "benchmarks/parts.py"), parts),
     _steps("few-bits", "resnet38", 5, "int8", FEW_BITS),
+    _steps("fast", "resnet38", 5, "int8", FAST),
     _steps("compiled-lstm_lm", "lstm_lm", 5, "simulated", COMPILED),
     _steps("compiled-resnet38", "resnet38", 5, "simulated", COMPILED),
 )

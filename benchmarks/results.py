@@ -71,6 +71,7 @@ SUBJECTS = (
             Row("static 8", "fashion-mnist/resnet8-static-8"),
             Row("CPT 3-8", "fashion-mnist/resnet8-cpt-3-8"),
             Row("CPT 3-8, in integers", "fashion-mnist/resnet8-cpt-3-8-int8"),
+            Row("CPT 3-8, in integers, fast", "fashion-mnist/resnet8-cpt-3-8-int8-fast"),
             Row("CPT 4-5, by the range test", "fashion-mnist/resnet8-cpt-4-5"),
             Row("static 5, its upper bound", "fashion-mnist/resnet8-static-5", ONE_SEED),
             Row("fp32", "fashion-mnist/resnet8-fp32", ONE_SEED),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -454,12 +454,13 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Turns in which each form takes one step.")] = 9,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; by default torch's, one per core.")] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="What takes the steps.")] = "cpu",
     json: Json = False,
 ) -> None:
     """Time a training step on this machine: fp32, bf16, naive simulation, and ours; medians of paired rounds."""
     from cpt_client.cli import bench as implementation
 
-    implementation.bench(workloads or [], form or [], rounds, threads, as_json=json)
+    implementation.bench(workloads or [], form or [], rounds, threads, device, as_json=json)
 
 
 @app.command("range-test", rich_help_panel=ALONE, epilog=exits.HELP)

@@ -22,7 +22,7 @@ COLUMNS = (
 """Heads of a table of timings."""
 
 
-def bench(names: list[str], chosen: list[str], rounds: int, threads: int | None, *, as_json: bool) -> None:
+def bench(names: list[str], chosen: list[str], rounds: int, threads: int | None, device: str, *, as_json: bool) -> None:
     """Time the workloads `names` in the forms `chosen`, all of them by default, and print a table of each."""
     require("train", "torch")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training; OpenMP reads it when torch is loaded
@@ -34,18 +34,21 @@ def bench(names: list[str], chosen: list[str], rounds: int, threads: int | None,
     from cpt_core.bench.workloads import WORKLOADS
     from cpt_core.train.memory import keep_freed_memory
 
-    for kind, wanted, known in (("workload", names, WORKLOADS), ("form", chosen, forms.available())):
+    if device == "cuda" and not torch.cuda.is_available():
+        exits.fail("torch finds no GPU here", "without --device the CPU is timed", code=exits.USAGE)
+    for kind, wanted, known in (("workload", names, WORKLOADS), ("form", chosen, forms.available(device))):
         for name in wanted:
             if name not in known:
                 exits.fail(f"there is no {kind} {name!r} here: use one of {', '.join(known)}", code=exits.USAGE)
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()
-    machine = measure_machine()
+    machine = measure_machine(device=device)
     if not as_json:
         console().print(describe(machine))
     for name in names or WORKLOADS:
-        benchmark = measure(WORKLOADS[name], chosen or forms.defaults(), machine, rounds=rounds)
+        wanted = chosen or forms.defaults(device)
+        benchmark = measure(WORKLOADS[name], wanted, machine, rounds=rounds, device=device)
         if as_json:
             print_json(benchmark)
         else:

@@ -58,7 +58,7 @@ def only_the_test(spec: JobSpec) -> JobSpec:
     """
     precision = spec.precision
     if not isinstance(precision, AutoPrecision):
-        kept = precision.model_dump(include={"quantizer", "backend", "sync_ranges"})
+        kept = precision.model_dump(include={"quantizer", "backend", "input_gradient", "sync_ranges"})
         precision = AutoPrecision(schedule="auto", gradient_bits=precision.max_gradient_bits, **kept)
     return JobSpec.model_validate(spec.model_dump() | {"type": "range_test", "precision": precision.model_dump()})
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from cpt_core.bench.naive import BACKWARD_BITS, FORWARD_BITS, quantize_naively
-from cpt_core.quant import native, quantize_model
+from cpt_core.quant import gpu, native, quantize_model
+from cpt_core.quant.integer import InputGradient
 
 BASE = "fp32"
 """The form that the others are compared with."""
@@ -26,26 +27,42 @@ class Form:
 
     prepare: Callable[[nn.Module], None] = lambda _model: None
     """Changes the model, in place."""
-    within: Callable[[], AbstractContextManager[object]] = nullcontext
-    """What each step runs in."""
-    available: Callable[[], bool] = lambda: True
-    """Whether this machine can take it."""
+    within: Callable[[str], AbstractContextManager[object]] = lambda _device: nullcontext()
+    """What each step runs in on a kind of device, "cpu" or "cuda"."""
+    available: Callable[[str], bool] = lambda _device: True
+    """Whether this machine's device of a kind can take it."""
     by_default: bool = True
     """Whether it is timed without being asked for: not what takes minutes to begin, or compares widths."""
 
 
-def _bf16() -> AbstractContextManager[object]:
+def _bf16(device: str) -> AbstractContextManager[object]:
     # Backward and update run outside of it in torch's recipe; inside, autocast leaves them alone.
-    return torch.autocast("cpu", dtype=torch.bfloat16)
+    return torch.autocast(device, dtype=torch.bfloat16)
 
 
-def _has_bf16() -> bool:
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def _has_bf16(device: str) -> bool:
+    supported: bool = (
+        torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
     return supported
 
 
-def _quantized(model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS) -> None:
-    quantize_model(model, backend=backend).set(forward_bits, BACKWARD_BITS)
+@contextmanager
+def _taking_tf32(allowed: bool) -> Iterator[None]:
+    # torch lets cuDNN's convolutions, though not its matrix products, take TF32 unless told otherwise.
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def _quantized(
+    model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS, input_gradient: InputGradient = "exact"
+) -> None:
+    quantize_model(model, backend=backend, input_gradient=input_gradient).set(forward_bits, BACKWARD_BITS)
 
 
 def _compiled(model: nn.Module) -> None:
@@ -53,7 +70,9 @@ def _compiled(model: nn.Module) -> None:
     model.compile()
 
 
-def _has_compiler() -> bool:
+def _has_compiler(device: str) -> bool:
+    if device == "cuda":
+        return gpu.takes(torch.device(device))  # Triton is the compiler
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -65,23 +84,25 @@ def _has_compiler() -> bool:
 
 
 FORMS: dict[str, Form] = {
-    BASE: Form(),
+    BASE: Form(within=lambda _device: _taking_tf32(False)),
+    "tf32": Form(within=lambda _device: _taking_tf32(True), available=lambda device: device == "cuda"),
     "bf16": Form(within=_bf16, available=_has_bf16),
     NAIVE: Form(quantize_naively),
-    "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=native.disabled),
+    "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=lambda _device: native.disabled()),
     "simulated, torch.compile": Form(_compiled, available=_has_compiler, by_default=False),
     "simulated": Form(partial(_quantized, backend="simulated")),
     "int8": Form(partial(_quantized, backend="int8")),
+    "int8, fast input gradients": Form(partial(_quantized, backend="int8", input_gradient="fast"), by_default=False),
     "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), by_default=False),
 }
 """All forms, by name."""
 
 
-def available() -> list[str]:
-    """Names of the forms that this machine can take."""
-    return [name for name, form in FORMS.items() if form.available()]
+def available(device: str = "cpu") -> list[str]:
+    """Names of the forms that this machine's device of a kind can take."""
+    return [name for name, form in FORMS.items() if form.available(device)]
 
 
-def defaults() -> list[str]:
+def defaults(device: str = "cpu") -> list[str]:
     """Names of those that are timed without being asked for."""
-    return [name for name in available() if FORMS[name].by_default]
+    return [name for name in available(device) if FORMS[name].by_default]

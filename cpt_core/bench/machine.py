@@ -25,14 +25,15 @@ TRIAD_ELEMENTS = 2**26
 
 
 class Machine(BaseModel):
-    """A processor, and its measured peaks with the threads that were used."""
+    """A processor or a GPU, and its measured peaks with the threads that were used."""
 
     model_config = ConfigDict(frozen=True)
 
     cpu: str
     """Its name."""
     instructions: list[str]
-    """Which of the vector instruction sets that matter here it has, as Linux calls them."""
+    """Which of the vector instruction sets that matter here it has, as Linux calls them; of a GPU its compute
+    capability."""
     threads: int
     """Threads used."""
     torch: str
@@ -44,50 +45,65 @@ class Machine(BaseModel):
     """Peak of bytes moved to and from memory a second: `b = a + 2 b` over arrays of 256 MiB, two reads and a write."""
 
 
-def measure_machine(*, side: int = SIDE, elements: int = TRIAD_ELEMENTS) -> Machine:
-    """Describe this machine and measure its peaks, which takes seconds."""
-    name, flags = _processor()
+def measure_machine(*, side: int = SIDE, elements: int = TRIAD_ELEMENTS, device: str = "cpu") -> Machine:
+    """Describe this machine's device of a kind, "cpu" or "cuda", and measure its peaks, which takes seconds."""
+    name, instructions = _gpu() if device == "cuda" else _processor()
     return Machine(
         cpu=name,
-        instructions=[known for known in _VECTOR_INSTRUCTIONS if known in flags],
+        instructions=instructions,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
-        fp32_macs=_fp32_macs(side),
-        bandwidth=_bandwidth(elements),
+        fp32_macs=_fp32_macs(side, device),
+        bandwidth=_bandwidth(elements, device),
     )
 
 
+def finish(device: str) -> None:
+    """Wait until a device of this kind has done what it was told to; a CPU has when it returns."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _gpu() -> tuple[str, list[str]]:
+    major, minor = torch.cuda.get_device_capability()
+    return torch.cuda.get_device_name(), [f"compute capability {major}.{minor}"]
+
+
 def _processor() -> tuple[str, list[str]]:
-    """Name and instruction sets of the first core, from Linux; elsewhere what Python knows."""
+    """Name and known instruction sets of the first core, from Linux; elsewhere what Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine(), []
     fields = {key.strip(): value.strip() for key, _, value in reversed([line.partition(":") for line in lines])}
     flags = fields.get("flags") or fields.get("Features") or ""
-    return fields.get("model name") or platform.machine(), flags.split()
+    name, having = fields.get("model name") or platform.machine(), flags.split()
+    return name, [known for known in _VECTOR_INSTRUCTIONS if known in having]
 
 
 @torch.no_grad()
-def _fp32_macs(side: int) -> float:
-    a, b, product = (torch.randn(side, side) for _ in range(3))
+def _fp32_macs(side: int, device: str) -> float:
+    a, b, product = (torch.randn(side, side, device=device) for _ in range(3))
     pixels = a.t().contiguous().view(1, side, side // 32, 32).contiguous(memory_format=torch.channels_last)
     kernel = b.view(side, side, 1, 1).contiguous(memory_format=torch.channels_last)
-    seconds = min(_shortest(lambda: torch.mm(a, b, out=product)), _shortest(lambda: F.conv2d(pixels, kernel)))
-    return side**3 / seconds
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        products = (lambda: torch.mm(a, b, out=product)), (lambda: F.conv2d(pixels, kernel))
+        return side**3 / min(shortest(made, device) for made in products)
 
 
-def _bandwidth(elements: int) -> float:
-    a, b = torch.zeros(elements), torch.zeros(elements)
-    return 3 * a.nbytes / _shortest(lambda: torch.add(a, b, alpha=2, out=b))
+def _bandwidth(elements: int, device: str) -> float:
+    a, b = (torch.zeros(elements, device=device) for _ in range(2))
+    return 3 * a.nbytes / shortest(lambda: torch.add(a, b, alpha=2, out=b), device)
 
 
-def _shortest(function: Callable[[], object], repeats: int = 10) -> float:
+def shortest(function: Callable[[], object], device: str, repeats: int = 10) -> float:
     """Seconds of the shortest call, after one that does not count: a peak is what no one disturbed."""
     function()
     seconds = []
     for _ in range(repeats):
+        finish(device)
         began = time.perf_counter()
         function()
+        finish(device)
         seconds.append(time.perf_counter() - began)
     return min(seconds)

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from cpt_core.bench.forms import BASE, FORMS, NAIVE, Form
-from cpt_core.bench.machine import Machine
+from cpt_core.bench.machine import Machine, finish
 from cpt_core.bench.saved import saved_bytes
 from cpt_core.bench.workloads import Step, Workload
 
@@ -60,18 +60,21 @@ class Benchmark(BaseModel):
     """By form, `BASE` first."""
 
 
-def measure(workload: Workload, wanted: Sequence[str], machine: Machine, *, rounds: int, seed: int = 0) -> Benchmark:
+def measure(
+    workload: Workload, wanted: Sequence[str], machine: Machine, *, rounds: int, seed: int = 0, device: str = "cpu"
+) -> Benchmark:
     """Time the forms in turns, `BASE` always among them, after two steps of each that do not count.
 
     Args:
         workload: what is trained.
-        wanted: names out of `forms.available()`.
+        wanted: names out of `forms.available(device)`.
         machine: this one.
         rounds: turns, at least 2.
         seed: of the weights and the data.
+        device: kind of device that takes the steps, "cpu" or "cuda".
     """
     names = [BASE, *(name for name in wanted if name != BASE)]
-    taken = {name: _Taken(workload, FORMS[name], seed) for name in names}
+    taken = {name: _Taken(workload, FORMS[name], seed, device) for name in names}
     for _ in range(rounds):
         for form in taken.values():
             form.time()
@@ -110,21 +113,24 @@ def measure(workload: Workload, wanted: Sequence[str], machine: Machine, *, roun
 class _Taken:
     """The steps that one form has taken."""
 
-    def __init__(self, workload: Workload, form: Form, seed: int) -> None:
+    def __init__(self, workload: Workload, form: Form, seed: int, device: str) -> None:
         torch.manual_seed(seed)
-        model = workload.build()
+        model = workload.build().to(device)
         form.prepare(model)
-        self.step: Step = workload.step(model)
-        self._form, self.seconds = form, list[float]()
-        with form.within():
+        with torch.device(device):
+            self.step: Step = workload.step(model)
+        self._form, self._device, self.seconds = form, device, list[float]()
+        with form.within(device):
             self.step()  # what is made once: the optimiser's state, a compiled graph
             self.saved = saved_bytes(self.step, self.step.parameters())
 
     def time(self) -> None:
         """Take one more step."""
-        with self._form.within():
+        with self._form.within(self._device):
+            finish(self._device)
             began = time.perf_counter()
             self.step()
+            finish(self._device)
             self.seconds.append(time.perf_counter() - began)
 
     def over(self, other: _Taken) -> list[float]:

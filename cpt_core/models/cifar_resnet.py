@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cpt_core.models.registry import register_model
+from cpt_core.norms import BatchNormReLU2d
 
 BLOCKS_PER_GROUP = {
     "resnet8": 1,
@@ -37,17 +38,14 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
         self.bn3 = nn.BatchNorm2d(channels).requires_grad_(self.downsample is not None)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = BatchNormReLU2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn2 = BatchNormReLU2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, h, w) to (batch, channels, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.bn3(self.downsample(x))
-        out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        result: Tensor = self.relu(out + shortcut)
+        result: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x))), shortcut)
         return result
 
 
@@ -57,8 +55,7 @@ class CifarResNet(nn.Module):
     def __init__(self, blocks: int, num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1 = BatchNormReLU2d(16)
         self.layer1 = _group(16, 16, blocks, stride=1)
         self.layer2 = _group(16, 32, blocks, stride=2)
         self.layer3 = _group(32, 64, blocks, stride=2)
@@ -70,7 +67,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (batch, 3, 32, 32) to logits (batch, num_classes)."""
-        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.bn1(self.conv1(x))
         x = self.layer3(self.layer2(self.layer1(x)))
         logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
         return logits

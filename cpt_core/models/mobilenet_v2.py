@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cpt_core.models.registry import register_model
+from cpt_core.norms import BatchNormReLU2d
 
 # (expansion, channels, blocks, stride of the first block): table 2 of the paper, the strides of the stem and of the
 # first two groups being 1.
@@ -22,12 +23,11 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = expansion * in_channels
         self.expand = nn.Conv2d(in_channels, hidden, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(hidden)
+        self.bn1 = BatchNormReLU2d(hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, stride, padding=1, groups=hidden, bias=False)
-        self.bn2 = nn.BatchNorm2d(hidden)
+        self.bn2 = BatchNormReLU2d(hidden)
         self.project = nn.Conv2d(hidden, channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
         self.shortcut: nn.Module | None = None
         if stride == 1:
             self.shortcut = nn.Identity()
@@ -36,8 +36,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, h, w) to (batch, channels, h / stride, w / stride)."""
-        out = self.relu(self.bn1(self.expand(x)))
-        out = self.relu(self.bn2(self.depthwise(out)))
+        out = self.bn2(self.depthwise(self.bn1(self.expand(x))))
         out = self.bn3(self.project(out))
         result: Tensor = out if self.shortcut is None else out + self.shortcut(x)
         return result
@@ -53,8 +52,7 @@ class MobileNetV2(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1 = BatchNormReLU2d(32)
         blocks = []
         in_channels = 32
         for expansion, channels, count, first_stride in GROUPS:
@@ -63,7 +61,7 @@ class MobileNetV2(nn.Module):
                 in_channels = channels
         self.blocks = nn.Sequential(*blocks)
         self.conv2 = nn.Conv2d(in_channels, 1280, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(1280)
+        self.bn2 = BatchNormReLU2d(1280)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(1280, num_classes)
         for module in self.modules():
@@ -72,7 +70,6 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (batch, 3, 32, 32) to logits (batch, num_classes)."""
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(self.blocks(x))))
+        x = self.bn2(self.conv2(self.blocks(self.bn1(self.conv1(x)))))
         logits: Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
         return logits

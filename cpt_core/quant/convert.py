@@ -12,7 +12,8 @@ from torch import nn
 from cpt_core.quant import noise
 from cpt_core.quant.attention import QuantMultiheadAttention, use_slow_paths
 from cpt_core.quant.bit_widths import FULL_PRECISION, BitWidths
-from cpt_core.quant.integer import Backend
+from cpt_core.quant.compact import make_compact
+from cpt_core.quant.integer import Backend, InputGradient
 from cpt_core.quant.layers import QuantConv2d, QuantizedLayer, QuantLinear
 from cpt_core.quant.lstm import QuantLSTM
 from cpt_core.quant.registry import check_backend, find_quantizer
@@ -108,6 +109,7 @@ def quantize_model(
     *,
     quantizer: str = "sbm",
     backend: str = "simulated",
+    input_gradient: InputGradient = "exact",
     skip: Collection[str] | None = None,
     fixed: Mapping[str, Widths] | None = None,
     stochastic: bool = True,
@@ -116,8 +118,9 @@ def quantize_model(
     """Quantise the Conv2d, Linear, LSTM, MultiheadAttention and transformers' Conv1D layers of `model`, in place.
 
     Modules change their class; they, their parameters and all names stay the same objects. Buffers of running ranges
-    join the state dict. Embeddings, norms and subclasses of these layers are left alone, and so are those named in the
-    model's `bypassed_layers`, whose weights it reads past their forward pass. Under DDP switch off the broadcast of
+    join the state dict. Embeddings and subclasses of these layers are left alone, and so are those named in the model's
+    `bypassed_layers`, whose weights it reads past their forward pass; norms and activations are too, but that with
+    integers batch norms and ReLUs keep less for the backward pass, see `compact`. Under DDP switch off the broadcast of
     buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
 
     Args:
@@ -125,6 +128,8 @@ def quantize_model(
         quantizer: name of the scheme.
         backend: what quantised products are computed in: "simulated", the model's own floating point; "int8", integers
             in each layer that can, while both widths are 8 bits or less; "auto", integers where that is faster.
+        input_gradient: "fast" has integer products take the weight in 8-bit fixed point for the gradient of their
+            input, which adds about 0.7 % of error to it, instead of in 16-bit.
         skip: names, or patterns such as "*.downsample", of layers to leave in full precision. By default what the model
             says in `full_precision_layers`, else the last linear layer, and the first layer where the scheme has it so.
         fixed: names or patterns of layers whose widths never change, with their forward and backward bits. By default
@@ -159,9 +164,11 @@ def quantize_model(
     for index, (name, module) in enumerate(chosen.items()):
         layer = _with_quantized_class(module)
         widths = next((fixed[pattern] for pattern in fixed if fnmatchcase(name, pattern)), None)
-        layer.init_quantization(scheme, shared[widths], index, backend)
+        layer.init_quantization(scheme, shared[widths], index, backend, input_gradient)
         quantized[name] = layer
     use_slow_paths(model)
+    if any(layer.backend == "int8" for layer in quantized.values()):
+        make_compact(model, shared[None])
     state = PrecisionState(quantized, shared[None], {widths: shared[widths] for widths in shared if widths})
     state.reseed(int(torch.randint(2**63 - 1, (), generator=generator)))
     return state

@@ -37,6 +37,8 @@ class QuantizedLayer(nn.Module):
     quantizer: Quantizer
     backend: integer.Backend
     """What computes its products: `int8` does wherever bit widths and input allow."""
+    input_gradient: integer.InputGradient
+    """How an integer product's gradient of the input is computed."""
     share: Share | None
     """How ranges are shared with other ranks; None: each rank has its own. See `share_ranges`."""
 
@@ -54,6 +56,7 @@ class QuantizedLayer(nn.Module):
         bit_widths: BitWidths | None = None,
         index: int = 0,
         backend: str = "simulated",
+        input_gradient: integer.InputGradient = "exact",
     ) -> None:
         """Add what a quantised layer has beyond its parent.
 
@@ -62,9 +65,11 @@ class QuantizedLayer(nn.Module):
             bit_widths: its widths, shared with other layers; by default its own, in full precision.
             index: its number among the layers of a model, which makes its noise independent of theirs.
             backend: "simulated", "int8" or "auto", see `integer.choose`.
+            input_gradient: how accurate that of an integer product is.
         """
         self.quantizer, self.share = quantizer, None
         self.backend = integer.choose(self, backend)
+        self.input_gradient = input_gradient
         self.bit_widths = BitWidths() if bit_widths is None else bit_widths
         like = self.quantized_weights()[0]
         for name in self.quantized_inputs():
@@ -93,14 +98,13 @@ class QuantizedLayer(nn.Module):
         y = F.linear(self.quantize_input(x, name), self.quantize_weight(weight), bias)
         return self.quantize_output_gradient(y, product)
 
-    def in_integers(self, x: Tensor, *, cpu_only: bool = False) -> bool:
-        """Whether the product with `x` runs on codes; `cpu_only` for products that only the C++ functions have."""
+    def in_integers(self, x: Tensor) -> bool:
+        """Whether the product with `x` runs on codes, if its device has one of the layer's kind."""
         return (
             self.backend == "int8"
             and self.bit_widths.in_bytes
             and x.dtype == torch.float32
             and x.numel() > 0
-            and (x.device.type == "cpu" or not cpu_only)
             and not torch.compiler.is_compiling()
         )
 
@@ -113,14 +117,14 @@ class QuantizedLayer(nn.Module):
         widths = self.bit_widths
         if not widths.quantize_backward or not torch.is_grad_enabled():
             return y
-        levels, seed, share = self.error_rounding(product)
-        return round_gradient(self.quantizer.gradient, y, levels, seed, share)
+        error = self.error_rounding(product)
+        return round_gradient(self.quantizer.gradient, y, error.levels, error.seed, error.share)
 
     def error_rounding(self, product: int = 0) -> integer.ErrorRounding:
-        """How the error of a product is rounded."""
+        """How the error of a product is rounded, and multiplied."""
         widths = self.bit_widths
         seed = self.noise_seed() + noise.product_stream(product) if widths.stochastic else None
-        return integer.ErrorRounding(widths.backward_levels, seed, self.share)
+        return integer.ErrorRounding(widths.backward_levels, seed, self.share, self.input_gradient == "fast")
 
     def noise_seed(self) -> Tensor:
         """Seed of this layer's noise in this pass, 0-d; each of its products adds a stream of its own."""
@@ -156,7 +160,7 @@ class QuantConv2d(nn.Conv2d, QuantizedLayer):
         """The convolution of `input`, (batch, in_channels, height, width)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
-        if self.in_integers(input, cpu_only=True):
+        if self.in_integers(input) and integer.has_convolutions(input.device):
             x = input.contiguous(memory_format=torch.channels_last)
             place = self.stride[0], cast(int, self.padding[0])  # what integer.choose admits
             return integer.convolution(x, self.code_input(x), self.weight, self.bias, self.error_rounding(), *place)

@@ -49,6 +49,11 @@ def available() -> bool:
     return _library is not None
 
 
+def is_disabled() -> bool:
+    """Whether this is inside `disabled`."""
+    return not _enabled
+
+
 def enabled() -> bool:
     """Whether the C++ functions were built, and may be used here: not inside `disabled`."""
     return _enabled and _library is not None
@@ -61,7 +66,7 @@ def instructions() -> str:
 
 @contextmanager
 def disabled() -> Iterator[None]:
-    """Inside, the PyTorch code does all of it. For comparisons; not for several threads."""
+    """Inside, the PyTorch code does all of it, also what Triton would. For comparisons; not for several threads."""
     global _enabled
     before, _enabled = _enabled, False
     try:
@@ -81,12 +86,14 @@ def plain_products() -> Iterator[None]:
 
 
 def takes(x: Tensor) -> bool:
-    """Whether the functions below take `x`: float32 on the CPU, without gaps, contiguous or channels-last."""
+    """Whether the functions below take `x`: a plain one on the CPU."""
+    return enabled() and not torch.compiler.is_compiling() and x.device.type == "cpu" and is_plain(x)
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether `x` is of float32, not empty and without gaps, contiguous or channels-last."""
     return (
-        enabled()
-        and not torch.compiler.is_compiling()
-        and x.dtype == torch.float32
-        and x.device.type == "cpu"
+        x.dtype == torch.float32
         and x.numel() > 0
         and (x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)))
     )

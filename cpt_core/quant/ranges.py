@@ -18,7 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cpt_core.quant import native, noise
+from cpt_core.quant import noise
+from cpt_core.quant.passes import passes
 
 Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(minimum, maximum) of this rank's part of a tensor, 0-d, to those over all ranks. All ranks must call it together."""
@@ -46,8 +47,8 @@ def tensor_range(x: Tensor, share: Share | None = None) -> tuple[Tensor, Tensor]
     """
     if x.numel() == 0:
         return x.new_zeros(()), x.new_zeros(())
-    if share is None and native.takes(x):
-        return native.tensor_range(x)
+    if share is None and (fused := passes(x)):
+        return fused.tensor_range(x)
     low, high = torch.aminmax(noise.memory_order(x))
     if share is not None:
         low, high = share(low, high)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cpt_core.quant import native, noise
+from cpt_core.quant import noise
+from cpt_core.quant.passes import passes
 from cpt_core.quant.quantizer import Quantizer, functions
 from cpt_core.quant.ranges import Share, tensor_range
 from cpt_core.quant.straight_through import straight_through
@@ -41,10 +42,10 @@ def gradient(g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None
     """
     if g.dim() != 3 or g.numel() == 0:
         return _affine(g, *tensor_range(g, share), levels, seed)
-    if native.takes(g):
+    if fused := passes(g):
         if len(g) == 1:
-            return native.round_rows(g, g.shape[1], levels, seed)
-        return native.round_affine(g, *native.group_ranges(g, g.shape[1], len(g)), levels, seed, len(g))
+            return fused.round_rows(g, g.shape[1], levels, seed)
+        return fused.round_affine(g, *fused.group_ranges(g, g.shape[1], len(g)), levels, seed, len(g))
     low, high = g.amin((0, 2), keepdim=True), g.amax((0, 2), keepdim=True)
     return _affine(g, low, high - low, levels, seed)
 
@@ -52,16 +53,16 @@ def gradient(g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None
 def _round_weight(w: Tensor, levels: Tensor) -> Tensor:
     if w.dim() < 2 or w.numel() == 0:
         return _affine(w, *tensor_range(w), levels)
-    if native.takes(w):
-        return native.round_rows(w, len(w), levels)
+    if fused := passes(w):
+        return fused.round_rows(w, len(w), levels)
     low, high = torch.aminmax(w.flatten(1), dim=1)
     per_channel = (-1,) + (1,) * (w.dim() - 1)
     return _affine(w, low.view(per_channel), (high - low).view(per_channel), levels)
 
 
 def _affine(x: Tensor, zero_point: Tensor, span: Tensor, levels: Tensor, seed: Tensor | None = None) -> Tensor:
-    if zero_point.dim() == 0 and native.takes(x):
-        return native.round_affine(x, zero_point, span, levels, seed)
+    if zero_point.dim() == 0 and (fused := passes(x)):
+        return fused.round_affine(x, zero_point, span, levels, seed)
     scale = (span / levels).clamp_min_(MIN_SCALE)
     return steps(x, zero_point, scale, levels, seed).mul_(scale).add_(zero_point)
 

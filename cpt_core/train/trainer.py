@@ -22,7 +22,7 @@ from cpt_core.lifecycle import Reason
 from cpt_core.model_limits import ModelLimits
 from cpt_core.models import build_model, sample_of
 from cpt_core.models.measure import measure
-from cpt_core.quant import native, quantize_model
+from cpt_core.quant import integer, quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
 from cpt_core.seeding import derive
@@ -73,7 +73,12 @@ class Trainer:
         self.model = build_model(spec, self.task.outputs).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
         self.profile = cost.profile(self.model, *sample_of(spec))
-        self.precision = quantize_model(self.model, quantizer=precision.quantizer, backend=precision.backend)
+        self.precision = quantize_model(
+            self.model,
+            quantizer=precision.quantizer,
+            backend=precision.backend,
+            input_gradient=precision.input_gradient,
+        )
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)
@@ -326,7 +331,7 @@ class Trainer:
                     "python": platform.python_version(),
                     "torch": torch.__version__,
                     "cpt-service": version("cpt-service"),
-                    "integer instructions": native.instructions(),
+                    "integer instructions": integer.instructions(device),
                 },
             )
         )

@@ -7,7 +7,7 @@ from torch import nn
 from cpt_core.quant import PrecisionState, quantize_model
 
 
-def model_and_state() -> tuple[nn.Module, PrecisionState]:
+def model_and_state(backend: str = "simulated") -> tuple[nn.Module, PrecisionState]:
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, bias=False),
@@ -18,7 +18,7 @@ def model_and_state() -> tuple[nn.Module, PrecisionState]:
         nn.Linear(64, 8),
         nn.Linear(8, 2),
     )
-    return model, quantize_model(model)
+    return model, quantize_model(model, backend=backend)
 
 
 def train(model: nn.Module, forward, state: PrecisionState, widths: list[tuple[int, int]]) -> list[torch.Tensor]:
@@ -67,3 +67,13 @@ def test_the_compiled_graph_trains_like_eager_mode():
     torch.testing.assert_close(train(twin, forward, twin_state, widths), eager)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(twin.state_dict()[name], value)
+
+
+def test_layers_of_the_int8_backend_are_simulated_in_the_compiled_graph():
+    widths = [(8, 8), (3, 6), (5, 8), (8, 8)]
+    model, state = model_and_state()
+    simulated = train(model, model, state, widths)
+    twin, twin_state = model_and_state("int8")
+    forward = torch.compile(twin, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(train(twin, forward, twin_state, widths), simulated)
+    assert compiled_graphs() == 1

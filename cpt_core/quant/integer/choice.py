@@ -7,10 +7,14 @@ from typing import Literal
 import torch
 from torch import nn
 
-from cpt_core.quant import native
+from cpt_core.quant import gpu, native
+from cpt_core.quant.integer import products
 
 Backend = Literal["simulated", "int8"]
 """What computes the products of a layer."""
+
+InputGradient = Literal["exact", "fast"]
+"""Whether the gradient of an integer product's input takes the weight in 16-bit or in 8-bit fixed point."""
 
 MIN_TERMS = 64
 """Products that a sum of a layer must have for `auto` to choose integers: shorter ones do not pay for making codes."""
@@ -20,7 +24,7 @@ def choose(layer: nn.Module, backend: str) -> Backend:
     """The backend of one layer.
 
     Args:
-        layer: a quantised layer.
+        layer: a quantised layer, on the device where it will compute.
         backend: "simulated"; "int8", integers wherever the layer has products that can take them; or "auto", where that
             is expected to be faster too.
     """
@@ -30,14 +34,15 @@ def choose(layer: nn.Module, backend: str) -> Backend:
 
 
 def _can(layer: nn.Module) -> bool:
+    device = next(layer.parameters()).device
     if isinstance(layer, nn.LSTM):
-        return native.available() and not layer.proj_size
+        return products.has_recurrences(device) and not layer.proj_size
     if not isinstance(layer, nn.Conv2d):
         return True
     square = all(len(set(pair)) == 1 for pair in (layer.kernel_size, layer.stride, layer.dilation))
     padding = layer.padding
     return (
-        native.available()
+        products.has_convolutions(device)
         and square
         and layer.groups == 1
         and layer.dilation[0] == 1
@@ -49,6 +54,9 @@ def _can(layer: nn.Module) -> bool:
 
 def _pays(layer: nn.Module) -> bool:
     weights = [parameter for parameter in layer.parameters() if parameter.dim() > 1]
-    if any(weight.is_cuda for weight in weights):
-        return torch.cuda.get_device_capability()[0] >= 8
-    return native.instructions() != "none" and all(weight[0].numel() >= MIN_TERMS for weight in weights)
+    device = weights[0].device
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= gpu.MIN_CAPABILITY
+    else:
+        fast = native.instructions() != "none"
+    return fast and all(weight[0].numel() >= MIN_TERMS for weight in weights)

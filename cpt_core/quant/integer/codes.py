@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cpt_core.quant import native, sbm
+from cpt_core.quant import sbm
+from cpt_core.quant.passes import passes
 from cpt_core.quant.ranges import Share, tensor_range
 
 
@@ -55,16 +56,16 @@ def code_error(g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | No
 
 
 def _group_ranges(x: Tensor, groups: int, outer: int) -> tuple[Tensor, Tensor]:
-    if native.takes(x):
-        return native.group_ranges(x, groups, outer)
+    if fused := passes(x):
+        return fused.group_ranges(x, groups, outer)
     rows = x.reshape(outer, groups, -1)
     low, high = rows.amin((0, 2)), rows.amax((0, 2))
     return low, high - low
 
 
 def _codes(x: Tensor, low: Tensor, span: Tensor, levels: Tensor, seed: Tensor | None = None, outer: int = 1) -> Tensor:
-    if native.takes(x):
-        return native.codes(x, low, span, levels, seed, outer)
+    if fused := passes(x):
+        return fused.codes(x, low, span, levels, seed, outer)
     if low.dim():
         shape = (-1, *(1 for _ in range(x.dim() - (1 if outer == 1 else 2))))
         low, span = low.view(shape), span.view(shape)

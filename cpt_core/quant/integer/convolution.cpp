@@ -149,15 +149,17 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
 }
 
 // Pixels of dx whose taps reach the error at the same steps: with a stride of s there are s x s such phases.
+template <class Layout>
 struct Phase {
-    Transposed b;
-    Plan<Pairs> plan;
+    Transposed<Layout> b;
+    Plan<Layout> plan;
     std::vector<int64_t> a_at, out_at, add_at;
-    std::vector<float> add, scale;
+    std::vector<float> add;
 };
 
-Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid error, int32_t error_levels,
-                 int64_t py, int64_t px) {
+template <class Layout>
+Phase<Layout> make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, bool fast, Grid error,
+                         int32_t error_levels, int64_t py, int64_t px) {
     const int64_t s = shape.stride, k = shape.channels;
     // Taps of a phase along one axis, and those of each of its positions that reach the error.
     const auto taps_of = [&](int64_t phase) {
@@ -185,8 +187,9 @@ Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid
             taps.push_back(i * shape.kernel + j);
             offsets.push_back(canvas.at((py + shape.padding - i) / s, (px + shape.padding - j) / s));
         }
-    Phase phase{Transposed(w, taps), Plan<Pairs>(offsets, canvas.channels, error_levels, WIDE_MAX), {}, {}, {}, {}, {}};
-    phase.scale.assign(k, phase.b.scale);
+    const int64_t most = fast ? NARROW_MAX : WIDE_MAX;
+    Phase<Layout> phase{
+        Transposed<Layout>(w, taps, fast), Plan<Layout>(offsets, canvas.channels, error_levels, most), {}, {}, {}, {}};
     const Axis rows = axis(py, shape.height, shape.out_height()), across = axis(px, shape.width, shape.out_width());
     for (size_t y = 0; y < rows.of.size(); ++y)
         for (size_t x = 0; x < across.of.size(); ++x) {
@@ -206,31 +209,33 @@ Phase make_phase(const Shape& shape, const Canvas& canvas, const Weight& w, Grid
     return phase;
 }
 
-void input_gradient(const Shape& shape, const uint8_t* error, Grid grid, int32_t levels, const Weight& w, float* dx) {
+template <class Layout>
+void input_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* error, Grid grid, int32_t levels,
+                    const Weight& w, bool fast, float* dx) {
     const int64_t n = shape.out_channels, k = shape.channels, border = shape.kernel;
     const Canvas canvas{border, border, shape.out_height() + 2 * border, shape.out_width() + 2 * border,
-                        ceil_to(n, Pairs::K)};
-    std::vector<Phase> phases;
+                        ceil_to(n, Layout::K)};
+    std::vector<Phase<Layout>> phases;
     for (int64_t py = 0; py < shape.stride; ++py)
         for (int64_t px = 0; px < shape.stride; ++px)
-            phases.push_back(make_phase(shape, canvas, w, grid, levels, py, px));
+            phases.push_back(make_phase<Layout>(shape, canvas, w, fast, grid, levels, py, px));
 #pragma omp parallel
     {
-        std::vector<int16_t> image(canvas.size());
+        std::vector<typename Layout::A> image(canvas.size());
 #pragma omp for
         for (int64_t i = 0; i < shape.batch; ++i) {
             draw(canvas, error + i * shape.out_pixels() * n, shape.out_height(), shape.out_width(), n, image.data());
             float* to = dx + i * shape.pixels() * k;
-            for (const Phase& phase : phases) {
+            for (const Phase<Layout>& phase : phases) {
                 const int64_t count = static_cast<int64_t>(phase.a_at.size());
                 if (phase.plan.runs.empty()) {
                     for (const int64_t at : phase.out_at) std::fill_n(to + at, k, 0.0F);
                     continue;
                 }
-                multiply<Pairs>(instructions().pairs, phase.plan,
-                                {count, image.data(), phase.a_at.data(), to, phase.out_at.data(), &grid.scale, 0,
-                                 nullptr, phase.add.data(), phase.add_at.data()},
-                                phase.b.b.data(), {k, phase.scale.data(), nullptr}, 0, panels(k));
+                multiply<Layout>(kernel, phase.plan,
+                                 {count, image.data(), phase.a_at.data(), to, phase.out_at.data(), &grid.scale, 0,
+                                  nullptr, phase.add.data(), phase.add_at.data()},
+                                 phase.b.b.data(), {k, phase.b.scale.data(), nullptr}, 0, panels(k));
             }
         }
     }
@@ -379,16 +384,22 @@ void cpt_convolution(const int64_t* shape, const uint8_t* x, const float* x_low,
         forward(instructions().pairs, of, x, grid, *levels, w, bias, y);
 }
 
-// Gradients of cpt_convolution from the rounded error's codes, shaped as y. Those that are null are not computed.
+// Gradients of cpt_convolution from the rounded error's codes, shaped as y. Those that are null are not computed; dx
+// takes 8-bit weights if `fast`.
 void cpt_convolution_backward(const int64_t* shape, const uint8_t* error, const float* error_low,
                               const float* error_span, const int32_t* error_levels, const uint8_t* x,
                               const float* x_low, const float* x_span, const uint8_t* w_codes, const float* w_low,
-                              const float* w_span, const int32_t* levels, float* dx, float* dw, float* dbias) {
+                              const float* w_span, const int32_t* levels, int32_t fast, float* dx, float* dw,
+                              float* dbias) {
     const Shape of{shape[0], shape[1], shape[2], shape[3], shape[4], shape[5], shape[6], shape[7]};
     const Grid error_grid(*error_low, *error_span, *error_levels), grid(*x_low, *x_span, *levels);
-    if (dx)
-        input_gradient(of, error, error_grid, *error_levels,
-                       Weight(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels), dx);
+    if (dx) {
+        const Weight w(w_codes, w_low, w_span, *levels, of.out_channels, of.taps(), of.channels);
+        if (fast && fast_in_quads())
+            input_gradient(instructions().quads, of, error, error_grid, *error_levels, w, true, dx);
+        else
+            input_gradient(instructions().pairs, of, error, error_grid, *error_levels, w, fast, dx);
+    }
     if (dw) {
         if (instructions().quads.takes(*levels, centre(*error_levels)))
             weight_gradient(instructions().quads, of, error, error_grid, *error_levels, x, grid, *levels, dw);

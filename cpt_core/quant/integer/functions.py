@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpt_core.quant import native
-from cpt_core.quant.integer import native_products, torch_products
+from cpt_core.quant.integer import products
 from cpt_core.quant.integer.codes import Codes, code_error, code_weight
 from cpt_core.quant.integer.native_products import Geometry, Gradients, Wanted
 from cpt_core.quant.ranges import Share
 
 
 class ErrorRounding(NamedTuple):
-    """How the error at a layer's output is rounded."""
+    """How the error at a layer's output is rounded, and multiplied."""
 
     levels: Tensor
     """0-d int32."""
@@ -24,6 +23,8 @@ class ErrorRounding(NamedTuple):
     """Of the noise, 0-d int64; None: rounds to nearest."""
     share: Share | None
     """Shares ranges of whole tensors with other ranks."""
+    fast: bool = False
+    """Whether the gradient of the input takes the weight in 8-bit fixed point instead of 16-bit."""
 
 
 def linear(x: Tensor, codes: Codes, weight: Tensor, bias: Tensor | None, error: ErrorRounding) -> Tensor:
@@ -48,14 +49,15 @@ class _Linear:
     """The products of a linear layer."""
 
     def forward(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
-        y: Tensor = _products(x).linear(_matrix(x), w, bias)
+        y = products.of_linear_layers(x.codes.device).linear(_matrix(x), w, bias)
         return y.view(*x.codes.shape[:-1], len(w.codes))
 
     def backward(self, g: Tensor, error: ErrorRounding, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-        e = code_error(g.contiguous(), *error)
+        e = code_error(g.contiguous(), error.levels, error.seed, error.share)
         # Errors of (time, batch, features) have ranges of their own for each index of `batch`.
         group_rows = 1 if e.low.dim() else g.numel() // g.shape[-1]
-        dx, dw, dbias = _products(x).linear_backward(_matrix(e), group_rows, _matrix(x), w, wanted)
+        backward = products.of_linear_layers(g.device).linear_backward
+        dx, dw, dbias = backward(_matrix(e), group_rows, _matrix(x), w, wanted, fast=error.fast)
         return None if dx is None else dx.view(x.codes.shape), dw, dbias
 
 
@@ -66,11 +68,12 @@ class _Convolution:
         self._geometry = geometry
 
     def forward(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
-        return native_products.convolution(self._geometry, x, w, bias)
+        return products.of_convolutions(x.codes.device).convolution(self._geometry, x, w, bias)
 
     def backward(self, g: Tensor, error: ErrorRounding, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-        e = code_error(g.contiguous(memory_format=torch.channels_last), *error)
-        return native_products.convolution_backward(self._geometry, e, x, w, wanted)
+        e = code_error(g.contiguous(memory_format=torch.channels_last), error.levels, error.seed, error.share)
+        backward = products.of_convolutions(g.device).convolution_backward
+        return backward(self._geometry, e, x, w, wanted, fast=error.fast)
 
 
 def _apply(
@@ -100,9 +103,10 @@ class _Product(torch.autograd.Function):
         error_levels: Tensor,
         seed: Tensor | None,
         share: Share | None,
+        fast: bool,
     ) -> Tensor:
         w = code_weight(weight, levels)
-        ctx.product, ctx.share, ctx.has_bias = product, share, bias is not None
+        ctx.product, ctx.share, ctx.fast, ctx.has_bias = product, share, fast, bias is not None
         # Saved as tensors, so that setting other widths before the backward pass is an error of autograd's.
         ctx.save_for_backward(codes, low, span, levels, w.codes, w.low, w.span, error_levels, seed)
         return product.forward(Codes(codes, low, span, levels), w, bias)
@@ -113,13 +117,9 @@ class _Product(torch.autograd.Function):
         codes, low, span, levels, w_codes, w_low, w_span, error_levels, seed = ctx.saved_tensors
         x, w = Codes(codes, low, span, levels), Codes(w_codes, w_low, w_span, levels)
         _, of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        error, wanted = ErrorRounding(error_levels, seed, ctx.share), (of_x, of_weight, ctx.has_bias and of_bias)
-        return None, *ctx.product.backward(g, error, x, w, wanted), *(None,) * 7
-
-
-def _products(x: Codes) -> Any:
-    in_cpp = x.codes.device.type == "cpu" and native.enabled()
-    return native_products if in_cpp else torch_products
+        error = ErrorRounding(error_levels, seed, ctx.share, ctx.fast)
+        wanted = of_x, of_weight, ctx.has_bias and of_bias
+        return None, *ctx.product.backward(g, error, x, w, wanted), *(None,) * 8
 
 
 def _matrix(x: Codes) -> Codes:

@@ -133,21 +133,24 @@ struct Forward {
 };
 
 // A weight laid out for dx = dy w.
+template <class Layout>
 struct Backward {
-    int64_t k;
-    Transposed transposed;
+    const Kernel<Layout>& kernel;
+    int64_t k, most;  // the largest number of its fixed point
+    Transposed<Layout> transposed;
 
-    explicit Backward(const Weight& w) : k(w.k), transposed(w, {0}) {}
+    Backward(const Kernel<Layout>& kernel_, const Weight& w, bool fast)
+        : kernel(kernel_), k(w.k), most(fast ? NARROW_MAX : WIDE_MAX), transposed(w, {0}, fast) {}
 
     void multiply(const Error& error, float* dx) const {
-        const int64_t n = ceil_to(error.n, Pairs::K);
-        const Plan<Pairs> plan({0}, n, error.levels, WIDE_MAX);
-        const std::vector<float> scale(k, transposed.scale), nothing(k, 0.0F);
-        const Columns columns{k, scale.data(), transposed.sums.data()};
+        const int64_t n = ceil_to(error.n, Layout::K);
+        const Plan<Layout> plan({0}, n, error.levels, most);
+        const std::vector<float> nothing(k, 0.0F);
+        const Columns columns{k, transposed.scale.data(), transposed.sums.data()};
         const Blocks blocks(error.rows, panels(k));
 #pragma omp parallel
         {
-            std::vector<int16_t> a(ROWS_AT_ONCE * n);
+            std::vector<typename Layout::A> a(ROWS_AT_ONCE * n);
             int64_t a_at[ROWS_AT_ONCE], out_at[ROWS_AT_ONCE];
             float row_scale[ROWS_AT_ONCE], term[ROWS_AT_ONCE];
 #pragma omp for collapse(2)
@@ -162,9 +165,8 @@ struct Backward {
                         term[r] = grid.zero_point;
                         spread(error.codes + (first + r) * error.n, a.data() + a_at[r], error.n);
                     }
-                    cpt::multiply<Pairs>(
-                        instructions().pairs, plan,
-                        {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
+                    cpt::multiply<Layout>(
+                        kernel, plan, {count, a.data(), a_at, dx, out_at, row_scale, 1, term, nothing.data(), nullptr},
                         transposed.b.data(), columns, panel, std::min(panels(k), panel + blocks.panels));
                 }
         }
@@ -175,7 +177,8 @@ struct Backward {
 struct Kept {
     std::unique_ptr<Forward<Quads>> quads;
     std::unique_ptr<Forward<Pairs>> pairs;
-    std::unique_ptr<Backward> backward;
+    std::unique_ptr<Backward<Pairs>> backward;
+    std::unique_ptr<Backward<Quads>> fast_backward;
 };
 
 // dw[n, k] = sum over rows of error[row, n] * x[row, k]: the rows are the k of this product, the outputs its rows.
@@ -303,14 +306,16 @@ void cpt_linear(const uint8_t* x_codes, const float* x_low, const float* x_span,
         Forward<Pairs>(instructions().pairs, w).multiply(x, bias, y);
 }
 
-// A weight (n, k) laid out for many products: with inputs, or with errors if `backward`. To be freed by
-// cpt_free_weight.
+// A weight (n, k) laid out for many products: with inputs, or with errors if `backward`, and then in 8 bits if `fast`.
+// To be freed by cpt_free_weight.
 void* cpt_keep_weight(const uint8_t* codes, const float* low, const float* span, const int32_t* levels, int64_t n,
-                      int64_t k, int32_t backward) {
+                      int64_t k, int32_t backward, int32_t fast) {
     auto kept = std::make_unique<Kept>();
     const Weight w(codes, low, span, *levels, n, 1, k);
-    if (backward)
-        kept->backward = std::make_unique<Backward>(w);
+    if (backward && fast && fast_in_quads())
+        kept->fast_backward = std::make_unique<Backward<Quads>>(instructions().quads, w, true);
+    else if (backward)
+        kept->backward = std::make_unique<Backward<Pairs>>(instructions().pairs, w, fast);
     else if (instructions().quads.takes(*levels, w.centre_code))
         kept->quads = std::make_unique<Forward<Quads>>(instructions().quads, w);
     else
@@ -331,18 +336,26 @@ void cpt_linear_kept(const void* kept, const uint8_t* x_codes, const float* x_lo
 // As the gradient of the input of cpt_linear_backward, with a weight kept for it; each row of the error has a range.
 void cpt_input_gradient_kept(const void* kept, const uint8_t* error, const float* low, const float* span,
                              const int32_t* levels, float* dx, int64_t rows, int64_t n) {
-    static_cast<const Kept*>(kept)->backward->multiply(Error(error, low, span, *levels, rows, n, rows, 1), dx);
+    const Kept& weight = *static_cast<const Kept*>(kept);
+    const Error errors(error, low, span, *levels, rows, n, rows, 1);
+    weight.backward ? weight.backward->multiply(errors, dx) : weight.fast_backward->multiply(errors, dx);
 }
 
 // Gradients of cpt_linear from the rounded error's codes (rows, n), of which `groups` groups of rows, which take turns
-// with group_rows each, have a range each. Those that are null are not computed.
+// with group_rows each, have a range each. Those that are null are not computed; dx takes 8-bit weights if `fast`.
 void cpt_linear_backward(const uint8_t* error_codes, const float* error_low, const float* error_span,
                          const int32_t* error_levels, int64_t groups, int64_t group_rows, const uint8_t* x_codes,
                          const float* x_low, const float* x_span, const uint8_t* w_codes, const float* w_low,
-                         const float* w_span, const int32_t* levels, float* dx, float* dw, float* dbias, int64_t rows,
-                         int64_t k, int64_t n) {
+                         const float* w_span, const int32_t* levels, int32_t fast, float* dx, float* dw, float* dbias,
+                         int64_t rows, int64_t k, int64_t n) {
     const Error error(error_codes, error_low, error_span, *error_levels, rows, n, groups, group_rows);
-    if (dx) Backward(Weight(w_codes, w_low, w_span, *levels, n, 1, k)).multiply(error, dx);
+    if (dx) {
+        const Weight w(w_codes, w_low, w_span, *levels, n, 1, k);
+        if (fast && fast_in_quads())
+            Backward<Quads>(instructions().quads, w, true).multiply(error, dx);
+        else
+            Backward<Pairs>(instructions().pairs, w, fast).multiply(error, dx);
+    }
     if (dw) {
         const Input x{x_codes, Grid(*x_low, *x_span, *levels), *levels, rows, k};
         if (!error.wide && instructions().quads.takes(error.levels, centre(*levels)))

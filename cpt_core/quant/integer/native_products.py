@@ -45,8 +45,13 @@ def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     return y
 
 
-def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each."""
+def linear_backward(
+    error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+) -> Gradients:
+    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each.
+
+    If `fast`, that of the input takes the weight in 8-bit fixed point.
+    """
     (rows, k), n = x.codes.shape, len(w.codes)
     gradients = _gradients(wanted, _floats(rows, k), _floats(n, k), n)
     functions().cpt_linear_backward(
@@ -55,6 +60,7 @@ def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: W
         ctypes.c_int64(group_rows),
         *_input(x),
         *_weight(w),
+        ctypes.c_int32(fast),
         *map(_at, gradients),
         *map(ctypes.c_int64, (rows, k, n)),
     )
@@ -64,13 +70,13 @@ def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: W
 class KeptWeight:
     """A weight (n, k) that is laid out once for many products, with inputs or with errors."""
 
-    def __init__(self, w: Codes, *, backward: bool) -> None:
-        """Lay it out for `linear`, or, if `backward`, for `input_gradient`."""
+    def __init__(self, w: Codes, *, backward: bool, fast: bool = False) -> None:
+        """Lay it out for `linear`, or, if `backward`, for `input_gradient`, if `fast` in 8-bit fixed point."""
         keep, free = functions().cpt_keep_weight, functions().cpt_free_weight
         keep.restype = ctypes.c_void_p
         self._n, self._k = w.codes.shape
         sizes = ctypes.c_int64(self._n), ctypes.c_int64(self._k)
-        self._at = ctypes.c_void_p(keep(*_weight(w), *sizes, ctypes.c_int32(backward)))
+        self._at = ctypes.c_void_p(keep(*_weight(w), *sizes, *map(ctypes.c_int32, (backward, fast))))
         weakref.finalize(self, free, self._at)
 
     def linear(self, x: Codes) -> Tensor:
@@ -99,12 +105,14 @@ def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> 
     return y
 
 
-def convolution_backward(geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-    """Gradients of `convolution` from the error at its output."""
+def convolution_backward(
+    geometry: Geometry, error: Codes, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+) -> Gradients:
+    """Gradients of `convolution` from the error at its output, `fast` as in `linear_backward`."""
     dx, dw = (torch.empty_like(codes, dtype=torch.float32) for codes in (x.codes, w.codes))
     gradients = _gradients(wanted, dx, dw, geometry.out_channels)
     functions().cpt_convolution_backward(
-        _sizes(geometry), *map(_at, error), *_input(x), *_weight(w), *map(_at, gradients)
+        _sizes(geometry), *map(_at, error), *_input(x), *_weight(w), ctypes.c_int32(fast), *map(_at, gradients)
     )
     return gradients
 

@@ -14,6 +14,46 @@ VECTORISED void fix(const uint8_t* __restrict codes, int64_t n, int32_t centre_c
     }
 }
 
+// As fix, on the grid of each column, of which `inverse` is 1 / scale.
+template <class Number>
+INLINED void fix_columns(const uint8_t* __restrict codes, int64_t n, int32_t centre_code, float factor, float term,
+                         const float* __restrict inverse, Number* __restrict to, int32_t* __restrict sums) {
+    for (int64_t i = 0; i < n; ++i) {
+        const float number = (static_cast<float>(codes[i] - centre_code) * factor + term) * inverse[i];
+        const int32_t fixed = static_cast<int32_t>((number + ROUNDER) - ROUNDER);
+        to[i] = static_cast<Number>(fixed);
+        sums[i] += fixed;
+    }
+}
+VECTORISED void fix_narrow(const uint8_t* codes, int64_t n, int32_t centre_code, float factor, float term,
+                           const float* inverse, int16_t* to, int32_t* sums) {
+    fix_columns(codes, n, centre_code, factor, term, inverse, to, sums);
+}
+VECTORISED void fix_narrow(const uint8_t* codes, int64_t n, int32_t centre_code, float factor, float term,
+                           const float* inverse, int8_t* to, int32_t* sums) {
+    fix_columns(codes, n, centre_code, factor, term, inverse, to, sums);
+}
+
+// most[i] becomes the magnitude of the number, where that is larger.
+VECTORISED void largest(const uint8_t* __restrict codes, int64_t n, int32_t centre_code, float factor, float term,
+                        float* __restrict most) {
+    for (int64_t i = 0; i < n; ++i) {
+        const float number = static_cast<float>(codes[i] - centre_code) * factor + term;
+        const float magnitude = number < 0.0F ? -number : number;
+        most[i] = magnitude > most[i] ? magnitude : most[i];
+    }
+}
+
+float largest(const Weight& w) {
+    float most = 0.0F;
+    for (int64_t i = 0; i < w.n; ++i) {
+        const float low = w.zero_point[i] - static_cast<float>(w.centre_code) * w.scale[i];
+        const float high = w.zero_point[i] + static_cast<float>(w.levels - w.centre_code) * w.scale[i];
+        most = std::max({most, std::fabs(low), std::fabs(high)});
+    }
+    return most;
+}
+
 INLINED void finish_row(int64_t n, const int32_t* __restrict sums, float by, const float* __restrict scale, bool begin,
                         float times, const float* __restrict factor, const float* __restrict plus,
                         float* __restrict to) {
@@ -50,6 +90,19 @@ VECTORISED void interleave(const int16_t* const* from, int16_t* __restrict to, i
     for (int64_t i = 0; i < n; ++i) {
         to[2 * i] = a[i];
         to[2 * i + 1] = b[i];
+    }
+}
+
+VECTORISED void interleave(const int8_t* const* from, int8_t* __restrict to, int64_t n) {
+    const int8_t* __restrict a = from[0];
+    const int8_t* __restrict b = from[1];
+    const int8_t* __restrict c = from[2];
+    const int8_t* __restrict d = from[3];
+    for (int64_t i = 0; i < n; ++i) {
+        to[4 * i] = a[i];
+        to[4 * i + 1] = b[i];
+        to[4 * i + 2] = c[i];
+        to[4 * i + 3] = d[i];
     }
 }
 
@@ -153,41 +206,60 @@ Weight::Weight(const uint8_t* codes_, const float* low, const float* span, int32
     }
 }
 
-Transposed::Transposed(const Weight& w, const std::vector<int64_t>& taps) : scale(0.0F) {
-    for (int64_t i = 0; i < w.n; ++i) {
-        const float low = w.zero_point[i] - static_cast<float>(w.centre_code) * w.scale[i];
-        const float high = w.zero_point[i] + static_cast<float>(w.levels - w.centre_code) * w.scale[i];
-        scale = std::max({scale, std::fabs(low), std::fabs(high)});
+template <class Layout>
+Transposed<Layout>::Transposed(const Weight& w, const std::vector<int64_t>& taps, bool fast) : scale(w.k) {
+    using Number = typename Layout::B;
+    constexpr int64_t K = Layout::K;
+    if (fast) {
+        for (int64_t i = 0; i < w.n; ++i)
+            for (const int64_t tap : taps)
+                largest(w.codes + (i * w.taps + tap) * w.k, w.k, w.centre_code, w.scale[i], w.zero_point[i],
+                        scale.data());
+        for (float& one : scale) one = std::max(one / static_cast<float>(NARROW_MAX), SMALLEST);
+    } else {
+        std::fill(scale.begin(), scale.end(), std::max(largest(w) / static_cast<float>(WIDE_MAX), SMALLEST));
     }
-    scale = std::max(scale / static_cast<float>(WIDE_MAX), SMALLEST);
-    const int64_t n = ceil_to(w.n, Pairs::K), count = static_cast<int64_t>(taps.size());
+    std::vector<float> inverse(w.k);
+    for (int64_t j = 0; j < w.k; ++j) inverse[j] = 1.0F / scale[j];
+    const int64_t n = ceil_to(w.n, K), count = static_cast<int64_t>(taps.size());
     b.resize(panels(w.k) * count * n * NR);
     sums.resize(count * w.k);
     std::vector<int64_t> code_sums(sums.size());
 #pragma omp parallel
     {
-        std::vector<int16_t> fixed(Pairs::K * panels(w.k) * NR), pairs(fixed.size());
-        int16_t* const halves[Pairs::K] = {fixed.data(), fixed.data() + fixed.size() / 2};
-        std::vector<int32_t> two_sums(w.k);
+        std::vector<Number> fixed(K * panels(w.k) * NR), step_of_b(fixed.size());
+        Number* rows[K];
+        for (int64_t i = 0; i < K; ++i) rows[i] = fixed.data() + i * panels(w.k) * NR;
+        std::vector<int32_t> step_sums(w.k);
         std::vector<int64_t> my_sums(sums.size());
 #pragma omp for
-        for (int64_t step = 0; step < count * (n / Pairs::K); ++step) {
-            const int64_t tap = step / (n / Pairs::K), i = step % (n / Pairs::K) * Pairs::K;
+        for (int64_t step = 0; step < count * (n / K); ++step) {
+            const int64_t tap = step / (n / K), i = step % (n / K) * K;
             std::fill(fixed.begin(), fixed.end(), 0);
-            std::fill(two_sums.begin(), two_sums.end(), 0);
-            for (int64_t half = 0; half < Pairs::K && i + half < w.n; ++half)
-                fix(w.codes + ((i + half) * w.taps + taps[tap]) * w.k, w.k, w.centre_code, w.scale[i + half] / scale,
-                    w.zero_point[i + half] / scale, halves[half], two_sums.data());
-            for (int64_t j = 0; j < w.k; ++j) my_sums[tap * w.k + j] += two_sums[j];
-            interleave(halves, pairs.data(), panels(w.k) * NR);
+            std::fill(step_sums.begin(), step_sums.end(), 0);
+            for (int64_t row = 0; row < K && i + row < w.n; ++row) {
+                const uint8_t* from = w.codes + ((i + row) * w.taps + taps[tap]) * w.k;
+                const float factor = w.scale[i + row], term = w.zero_point[i + row];
+                if constexpr (K == Pairs::K)
+                    if (!fast) {
+                        fix(from, w.k, w.centre_code, factor / scale[0], term / scale[0], rows[row], step_sums.data());
+                        continue;
+                    }
+                fix_narrow(from, w.k, w.centre_code, factor, term, inverse.data(), rows[row], step_sums.data());
+            }
+            for (int64_t j = 0; j < w.k; ++j) my_sums[tap * w.k + j] += step_sums[j];
+            interleave(rows, step_of_b.data(), panels(w.k) * NR);
             for (int64_t panel = 0; panel < panels(w.k); ++panel)
-                std::copy_n(pairs.data() + panel * NR * Pairs::K, NR * Pairs::K,
-                            b.data() + ((panel * count + tap) * n + i) * NR);
+                std::copy_n(step_of_b.data() + panel * NR * K, NR * K, b.data() + ((panel * count + tap) * n + i) * NR);
         }
 #pragma omp critical
         for (size_t i = 0; i < sums.size(); ++i) code_sums[i] += my_sums[i];
     }
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] = static_cast<float>(scale * static_cast<double>(code_sums[i]));
+    for (size_t i = 0; i < sums.size(); ++i)
+        sums[i] = static_cast<float>(scale[i % w.k] * static_cast<double>(code_sums[i]));
 }
+
+template struct Transposed<Pairs>;
+template struct Transposed<Quads>;
 
 }  // namespace cpt

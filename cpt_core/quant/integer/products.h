@@ -15,6 +15,7 @@ namespace cpt {
 inline int64_t terms(int64_t a_max, int64_t b_max) { return INT32_MAX / (a_max * b_max); }
 
 constexpr int64_t WIDE_MAX = 32767;  // of 16-bit fixed point
+constexpr int64_t NARROW_MAX = 127;  // of 8-bit fixed point
 constexpr float SMALLEST = std::numeric_limits<float>::min();
 
 inline int64_t ceil_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -50,6 +51,7 @@ void interleave_centred(const uint8_t* const* from, int16_t* to, int64_t n, int3
 void interleave_centred(const uint8_t* const* from, int8_t* to, int64_t n, int32_t centre_code);
 // As they are.
 void interleave(const int16_t* const* from, int16_t* to, int64_t n);
+void interleave(const int8_t* const* from, int8_t* to, int64_t n);
 // to[i] += from[i]
 void add_to(const uint8_t* from, int32_t* to, int64_t n);
 void add_to(const int32_t* from, int64_t* to, int64_t n);
@@ -175,15 +177,20 @@ std::vector<typename Layout::B> forward_panels(const Weight& w) {
     return b;
 }
 
-// Panels of B for dx = dy w, in 16-bit fixed point, since the scales of a weight differ along the sum: columns k; n,
-// padded to whole steps, within the taps chosen. The error of a number is at most half of `scale`, 1/65,534 of the
-// largest. `sums` are those over n of a tap's numbers as they were rounded, (taps chosen, k).
+// Panels of B for dx = dy w, in fixed point, since the scales of a weight differ along the sum: columns k; n, padded to
+// whole steps, within the taps chosen. In 16 bits all columns have the same scale, and the error of a number is at most
+// half of it, 1/65,534 of the largest; if `fast` in 8 bits, each on the scale of its column, at most 1/254 of the
+// largest of the column. `sums` are those over n of a tap's numbers as they were rounded, (taps chosen, k).
+template <class Layout>
 struct Transposed {
-    float scale;
-    std::vector<int16_t> b;
+    std::vector<float> scale;
+    std::vector<typename Layout::B> b;
     std::vector<float> sums;
 
-    Transposed(const Weight& w, const std::vector<int64_t>& taps);
+    Transposed(const Weight& w, const std::vector<int64_t>& taps, bool fast);
 };
+
+// Whether instructions multiply 8-bit fixed point with codes in four at a time.
+inline bool fast_in_quads() { return instructions().quads.takes(255, NARROW_MAX); }
 
 }  // namespace cpt

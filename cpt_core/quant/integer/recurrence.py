@@ -67,6 +67,7 @@ class IntegerRecurrence(torch.autograd.Function):
             hidden = outputs[t]
             gates.step(kept.linear(states[-1]), from_input[t], activated[t], cell, cells[t], squashed[t], hidden)
             cell = cells[t]
+        ctx.fast = layer.input_gradient == "fast"
         ctx.has_bias, ctx.stochastic, ctx.first_product = bias is not None, widths.stochastic, 2 * index * time
         # Levels are saved as tensors, so that setting other widths before the backward pass is an error of autograd's.
         ctx.save_for_backward(
@@ -85,7 +86,7 @@ class IntegerRecurrence(torch.autograd.Function):
         first_cell, activated, cells, squashed, error_levels, seed = saved[13:]
         d_outputs, d_hidden = d_outputs.contiguous(), d_hidden.contiguous()
         d_cell = d_cell.clone(memory_format=torch.contiguous_format)
-        kept = KeptWeight(w_h, backward=True)
+        kept = KeptWeight(w_h, backward=True, fast=ctx.fast)
         errors: list[Codes] = []
         cells_before = dict(zip(ctx.order, (first_cell, *(cells[t] for t in ctx.order)), strict=False))
         for t in reversed(ctx.order):
@@ -101,7 +102,7 @@ class IntegerRecurrence(torch.autograd.Function):
         in_time = in_order if ctx.order[0] == 0 else tuple(part.flip(0) for part in in_order)
         all_errors = Codes(in_time[0].flatten(0, 1), in_time[1].flatten(), in_time[2].flatten(), error_levels)
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.has_bias and ctx.needs_input_grad[3])
-        dx, dw_ih, dbias = native_products.linear_backward(all_errors, 1, _rows(inputs), w_i, wanted)
+        dx, dw_ih, dbias = native_products.linear_backward(all_errors, 1, _rows(inputs), w_i, wanted, fast=ctx.fast)
         dw_hh = _numbers(Codes(in_order[0], in_order[1], in_order[2], error_levels)).flatten(0, 1).t() @ _numbers(
             states
         ).flatten(0, 1)

@@ -17,6 +17,9 @@ from cpt_core.quant.integer.native_products import Gradients, Wanted
 WIDE_LEVELS = 127 * 256 + 127
 """Largest number of 16-bit fixed point whose bytes are both signed."""
 
+NARROW_LEVELS = 127
+"""Largest number of 8-bit fixed point."""
+
 
 class _Signed(NamedTuple):
     """Numbers as `bytes * scale + zero_point`."""
@@ -49,17 +52,28 @@ def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + bias
 
 
-def linear_backward(error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted) -> Gradients:
-    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each."""
+def linear_backward(
+    error: Codes, group_rows: int, x: Codes, w: Codes, wanted: Wanted, *, fast: bool = False
+) -> Gradients:
+    """Gradients of `linear` from the error (rows, n), whose groups of rows take turns, `group_rows` rows each.
+
+    If `fast`, that of the input takes the weight in 8-bit fixed point, in one product.
+    """
     g = _signed(error, group_rows)
     numbers = g.bytes * g.scale + g.zero_point
     sums = numbers.sum(0)
     dx = dw = None
     if wanted[0]:
         weight = _signed(w)
-        wide = _wide(weight.bytes * weight.scale[:, None] + weight.zero_point[:, None])
-        product = _products(g.bytes, wide.high) * 256 + _products(g.bytes, wide.low)
-        dx = product * (g.scale * wide.scale) + g.zero_point * wide.sums()
+        floats = weight.bytes * weight.scale[:, None] + weight.zero_point[:, None]
+        if fast:
+            fixed, scale = _narrow(floats)
+            sums_of_weight = fixed.sum(0).to(scale.dtype) * scale
+            dx = _products(g.bytes, fixed) * (g.scale * scale) + g.zero_point * sums_of_weight
+        else:
+            wide = _wide(floats)
+            product = _products(g.bytes, wide.high) * 256 + _products(g.bytes, wide.low)
+            dx = product * (g.scale * wide.scale) + g.zero_point * wide.sums()
     if wanted[1]:
         a = _signed(x)
         if error.low.dim():
@@ -89,6 +103,12 @@ def _wide(numbers: Tensor) -> _Wide:
     fixed = (numbers / scale).round().to(torch.int32)
     high = (fixed + 128) >> 8
     return _Wide(high.to(torch.int8), (fixed - (high << 8)).to(torch.int8), scale)
+
+
+def _narrow(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """In 8-bit fixed point, and the scale of each column."""
+    scale = (numbers.abs().amax(0) / NARROW_LEVELS).clamp_min(torch.finfo(numbers.dtype).tiny)
+    return (numbers / scale).round().to(torch.int8), scale
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

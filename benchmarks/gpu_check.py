@@ -1,0 +1,232 @@
+"""Check and time everything that runs on an NVIDIA GPU: `make gpu-check`, which prints JSON.
+
+It needs a GPU of compute capability 8.0 or more, torch built for CUDA, and Triton; for energy nvidia-ml-py. Exit codes:
+0, all checks passed; 1, one did not; 2, wrong usage; 3, there is no such GPU, and nothing was run.
+
+`--device cpu` makes the checks of numbers alone, of the same kernels in Triton's interpreter: it shows that this script
+works, times nothing, and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cpt_core.quant.integer.native_products import Geometry
+
+NO_GPU = 3
+EXACT, FIXED_POINT = 1e-5, 1e-4
+"""Largest relative errors against float64: of sums of codes, and where 16-bit fixed point takes part."""
+SIDE, SMALL_SIDE = 4096, 40
+"""Of the matrices that are timed, and of those that are checked."""
+ROUNDS, STEPS = 9, 30
+Check = dict[str, Any]
+
+
+def missing() -> str | None:
+    """What this machine lacks; None if it has a GPU to check."""
+    import torch
+
+    from cpt_core.quant import gpu
+
+    if torch.version.cuda is None:
+        return "this torch was built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch finds no NVIDIA GPU here, or no driver for it"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if not gpu.takes(torch.device("cuda")):
+        return f"compute capability {torch.cuda.get_device_capability()} is below {gpu.MIN_CAPABILITY}"
+    return None
+
+
+def check(name: str, error: float, limit: float) -> Check:
+    # NaN passes no comparison, and is no JSON.
+    return {"check": name, "error": error if error == error else None, "limit": limit, "passed": error <= limit}
+
+
+def quantisers(device: str) -> Iterator[Check]:
+    """Each function of the SBM quantiser, at each width, on the device and by PyTorch on the CPU: bit for bit."""
+    import torch
+
+    from cpt_core.quant import native, sbm
+    from cpt_core.quant.bit_widths import levels_tensor
+
+    generator, seed = torch.Generator().manual_seed(0), torch.tensor(-0x123456789ABCDEF)
+    for shape in ((500,), (6, 4, 3, 3), (3, 4, 50)):
+        x = torch.randn(shape, generator=generator)
+        for bits in range(2, 17):
+            functions: dict[str, Callable[[Tensor], Tensor]] = {
+                "weight": lambda t, bits=bits: sbm.quantize_weight(t, bits),
+                "activation": lambda t, bits=bits: sbm.quantize_activation(t, bits),
+                "error": lambda t, bits=bits: sbm.gradient(t, levels_tensor(bits, t), seed.to(t.device)),
+            }
+            for name, function in functions.items():
+                mine = function(x.to(device)).cpu()
+                with native.disabled():
+                    different = float((mine != function(x)).double().mean())
+                yield check(f"{name} {tuple(shape)}, {bits} bits: share of values that differ", different, 0.0)
+
+
+def products(device: str) -> Iterator[Check]:
+    """Each product of codes at each width against float64."""
+    from cpt_core.quant.integer.native_products import Geometry
+
+    shapes = {
+        "linear": Geometry(SMALL_SIDE, 30, 1, 1, 20, 1, 1, 0),
+        "convolution 3x3": Geometry(2, 6, 6, 6, 5, 3, 1, 1),
+        "convolution 3x3, stride 2": Geometry(2, 6, 7, 7, 5, 3, 2, 1),
+        "convolution 1x1": Geometry(2, 6, 6, 6, 5, 1, 1, 0),
+    }
+    for name, geometry in shapes.items():
+        for bits in range(2, 9):
+            for product, (error, limit) in _errors(geometry, bits, device).items():
+                yield check(f"{name}, {bits} bits: {product}", error, limit)
+
+
+def _errors(geometry: Geometry, bits: int, device: str) -> dict[str, tuple[float, float]]:
+    import torch
+    import torch.nn.functional as F
+
+    from cpt_core.quant.integer import triton_products
+    from cpt_core.quant.integer.codes import Codes, code_error, code_tensor, code_weight
+    from cpt_core.quant.ranges import tensor_range
+
+    def random(*shape: int) -> Tensor:
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(device)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def numbers(codes: Codes) -> Tensor:
+        low, scale = (part.double().view(-1, 1, 1, 1) for part in (codes.low, codes.scale))
+        return codes.codes.double() * scale + low
+
+    batch, channels, height, width, out_channels, kernel, stride, padding = geometry
+    levels = torch.tensor(2**bits - 1, dtype=torch.int32, device=device)
+    image = random(batch, channels, height, width)
+    x, w = (
+        code_tensor(image, *tensor_range(image), levels),
+        code_weight(random(out_channels, channels, kernel, kernel), levels),
+    )
+    g = code_error(random(*geometry.output_shape()), levels, torch.tensor(7, device=device), None)
+    y = triton_products.convolution(geometry, x, w, None)
+    dx, dw, dbias = triton_products.convolution_backward(geometry, g, x, w, (True, True, True))
+    inputs, weights = numbers(x).requires_grad_(), numbers(w).requires_grad_()
+    exact = F.conv2d(inputs, weights, None, stride, padding)
+    exact.backward(numbers(g))  # type: ignore[no-untyped-call]
+    pairs = {
+        "output": (y, exact.detach(), EXACT),
+        "gradient of the weight": (dw, weights.grad, EXACT),
+        "gradient of the bias": (dbias, numbers(g).sum((0, 2, 3)), EXACT),
+        "gradient of the input": (dx, inputs.grad, FIXED_POINT),
+    }
+    return {
+        name: (float((mine.double() - other).norm() / other.norm()), limit)  # type: ignore[union-attr,operator]
+        for name, (mine, other, limit) in pairs.items()
+    }
+
+
+def flatness() -> dict[str, float]:
+    """Seconds of one product of 4096 x 4096 codes at each width, and of torch's in fp32 with and without TF32."""
+    import torch
+
+    from cpt_core.bench.machine import shortest
+    from cpt_core.quant.integer import triton_products
+    from cpt_core.quant.integer.codes import code_tensor, code_weight
+    from cpt_core.quant.ranges import tensor_range
+
+    a, b = (torch.randn(SIDE, SIDE, device="cuda") for _ in range(2))
+    seconds = {"fp32": shortest(lambda: a @ b.t(), "cuda")}
+    torch.backends.cuda.matmul.allow_tf32 = True
+    seconds["tf32"] = shortest(lambda: a @ b.t(), "cuda")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for bits in range(2, 9):
+        levels = torch.tensor(2**bits - 1, dtype=torch.int32, device="cuda")
+        x, w = code_tensor(a, *tensor_range(a), levels), code_weight(b, levels)
+        seconds[f"{bits} bits"] = shortest(lambda x=x, w=w: triton_products.linear(x, w, None), "cuda")
+    return seconds
+
+
+def steps() -> dict[str, Any]:
+    """Training steps of published sizes, every form: `cpt bench --device cuda`, with the joules of all of them."""
+    from cpt_core import energy
+    from cpt_core.bench import forms
+    from cpt_core.bench.machine import measure_machine
+    from cpt_core.bench.measure import measure
+    from cpt_core.bench.workloads import WORKLOADS
+
+    machine = measure_machine(device="cuda")
+    meter = energy.open_meter("cuda")
+    wanted = [*forms.defaults("cuda"), "int8, 3 bits forward"]
+    made = [measure(workload, wanted, machine, rounds=ROUNDS, device="cuda") for workload in WORKLOADS.values()]
+    return {
+        "workloads": [benchmark.model_dump() for benchmark in made],
+        "energy": {"source": meter.source.model_dump(), "joules": meter.joules()},
+    }
+
+
+def scaling() -> dict[int, float]:
+    """Samples a second of the published ResNet-38 on 1, 2, ... all GPUs, 128 images each, by DDP and NCCL."""
+    import torch
+    from kept import ROOT
+    from trainings import shortened, write_images
+
+    rates = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        count = torch.cuda.device_count()
+        write_images(folder, train=128 * count * STEPS, test=128)
+        for ranks in range(1, count + 1):
+            resources = {"devices": ranks, "device": "cuda"}
+            spec = shortened(
+                "cifar10/resnet38-static-8", STEPS, training={"batch_size": 128 * ranks}, resources=resources
+            )
+            (folder / f"{ranks}.json").write_text(spec.model_dump_json())
+            train = (sys.executable, "-m", "cpt_client", "train", f"{folder}/{ranks}.json", "--json")
+            storage = ("--data-root", str(folder), "--storage", f"{folder}/storage-{ranks}")
+            output = subprocess.run([*train, *storage], stdout=subprocess.PIPE, cwd=ROOT, check=True).stdout
+            (run,) = json.loads(output)["runs"]
+            rates[ranks] = run["end"]["result"]["samples_per_second"]
+    return rates
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check and time what runs on an NVIDIA GPU.", epilog=__doc__)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: numbers only, interpreted")
+    device = parser.parse_args().device
+    if device == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"  # before torch loads Triton
+        if importlib.util.find_spec("triton") is None:
+            parser.error("triton is not installed")
+    elif lacking := missing():
+        print(
+            f"gpu-check: {lacking}. It needs an NVIDIA GPU of compute capability 8.0 or more, torch built for CUDA and "
+            "Triton. Nothing was run. (--device cpu checks the kernels' numbers in Triton's interpreter.)",
+            file=sys.stderr,
+        )
+        return NO_GPU
+    checks = [*quantisers(device), *products(device)]
+    report: dict[str, Any] = {"device": "cpu, interpreted: nothing was timed", "checks": checks}
+    if device == "cuda":
+        import torch
+
+        report |= {"device": torch.cuda.get_device_name(), "seconds_of_a_product": flatness(), "steps": steps()}
+        report["samples_per_second"] = scaling()
+    print(json.dumps(report, indent=1))
+    failed = [made["check"] for made in checks if not made["passed"]]
+    print(f"gpu-check: {len(checks) - len(failed)} of {len(checks)} checks passed {failed or ''}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Layers between the quantised ones that keep less for the backward pass, where products run on integers.
+
+An integer product keeps a byte for each element of its input. The float32 that torch's batch norm and ReLU keep would
+be most of what a step keeps, and reading and writing it most of what they cost. In full precision, in widths above 8
+bits, in evaluation, inside torch.compile, and on tensors that the C++ functions do not take, these are torch's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cpt_core.norms import BatchNormReLU2d
+from cpt_core.quant import native
+from cpt_core.quant.bit_widths import BitWidths
+from cpt_core.quant.integer.norm import Moments, batch_norm, rectify
+
+
+class CompactLayer(nn.Module):
+    """What these layers have in common."""
+
+    bit_widths: BitWidths
+    """Those of the quantised layers around it."""
+
+    def compact(self, x: Tensor) -> bool:
+        """Whether it computes on `x` with the C++ functions."""
+        return self.bit_widths.in_bytes and native.takes(x)
+
+
+class CompactBatchNorm2d(nn.BatchNorm2d, CompactLayer):
+    """`torch.nn.BatchNorm2d`, which keeps its input in 16-bit fixed point."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """The norm of `input`, (batch, channels, height, width)."""
+        if not _takes(self, input):
+            return super().forward(input)
+        return _normalised(self, input)
+
+
+class CompactBatchNormReLU2d(BatchNormReLU2d, CompactLayer):
+    """`BatchNormReLU2d`, which keeps its input in 16-bit fixed point, and not its output."""
+
+    def forward(self, input: Tensor, shortcut: Tensor | None = None) -> Tensor:  # noqa: A002  # torch's name
+        """The rectified norm of `input`, (batch, channels, height, width), or of that plus a `shortcut`."""
+        alike = shortcut is None or (shortcut.shape == input.shape and shortcut.dtype == input.dtype)
+        if not alike or not _takes(self, input):
+            return super().forward(input, shortcut)
+        if shortcut is not None:
+            shortcut = shortcut.contiguous(memory_format=torch.channels_last)
+        return _normalised(self, input, shortcut, relu=True)
+
+
+class CompactReLU(nn.ReLU, CompactLayer):
+    """`torch.nn.ReLU`, which keeps a bit for each element."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """`input`, where it is above 0, else 0."""
+        # Autograd lets torch's own functions alone change some views, and no function a leaf.
+        refused = self.inplace and (input._is_view() or input.is_leaf)
+        if refused or not (input.requires_grad and torch.is_grad_enabled()) or not self.compact(input):
+            return super().forward(input)
+        return rectify(input, inplace=self.inplace)
+
+
+def _takes(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor) -> bool:
+    return (
+        (norm.training or norm.running_mean is None)
+        and x.dim() == 4
+        and x.shape[1] == norm.num_features
+        and x.numel() > x.shape[1]  # one row has no variance, which torch says
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and all(parameter.dtype == torch.float32 for parameter in norm.parameters())
+        and norm.compact(x)
+    )
+
+
+def _normalised(
+    norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False
+) -> Tensor:
+    y, moments = batch_norm(x, norm.weight, norm.bias, norm.eps, shortcut, relu=relu)
+    if norm.training and norm.running_mean is not None:
+        _observe(norm, moments, x.numel() // x.shape[1])
+    return y
+
+
+@torch.no_grad()
+def _observe(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, moments: Moments, rows: int) -> None:
+    """Move the running moments towards those of a batch of so many rows, as torch does."""
+    mean, variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    if mean is None or variance is None or batches is None:
+        return
+    batches.add_(1)
+    momentum = 1 / float(batches) if norm.momentum is None else norm.momentum
+    mean.mul_(1 - momentum).add_(moments.mean, alpha=momentum)
+    variance.mul_(1 - momentum).add_(moments.variance, alpha=momentum * rows / (rows - 1))
+
+
+COMPACT_CLASS: dict[type[nn.Module], type[CompactLayer]] = {
+    nn.BatchNorm2d: CompactBatchNorm2d,
+    BatchNormReLU2d: CompactBatchNormReLU2d,
+    nn.ReLU: CompactReLU,
+}
+"""What each layer becomes. Subclasses are left alone: their forward pass may do more."""
+
+
+def make_compact(model: nn.Module, bit_widths: BitWidths) -> None:
+    """Have the norms and activations of `model` keep less while widths are 8 bits or less; in place, by their class."""
+    if not native.available():
+        return
+    for module in model.modules():
+        if kind := COMPACT_CLASS.get(type(module)):
+            module.__class__ = kind
+        if isinstance(module, CompactLayer):
+            module.bit_widths = bit_widths
