@@ -41,7 +41,7 @@ class Act:
 
 _act: ContextVar[Act | None] = ContextVar("act", default=None)
 
-_CHANGED, _OBJECT, _CREATED = "audit.changed", "audit.object", "audit.created"
+_CHANGED, _OBJECT, _CREATED, _ASIDE = "audit.changed", "audit.object", "audit.created", "audit.aside"
 
 
 def begin(act: Act) -> None:
@@ -62,6 +62,11 @@ def acting(act: Act) -> Iterator[None]:
 def about(session: Session, object_id: str) -> None:
     """Say what a transaction is about, where that is neither in the request's path nor the first thing it made."""
     session.info[_OBJECT] = object_id
+
+
+def aside(session: Session) -> None:
+    """Say that a transaction is the service's own housekeeping, and not yet what the actor asked for."""
+    session.info[_ASIDE] = True
 
 
 def attach(database: Database) -> None:
@@ -86,7 +91,7 @@ def _see_statement(state: ORMExecuteState) -> None:
 
 def _record(session: Session) -> None:
     act = _act.get()
-    if act is None or session.in_nested_transaction():
+    if act is None or session.info.get(_ASIDE) or session.in_nested_transaction():
         return
     session.flush()
     if not session.info.get(_CHANGED):

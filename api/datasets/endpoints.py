@@ -49,11 +49,11 @@ async def create_dataset(
 
     Refused are links, devices, names that lead out of the archive or come twice, archive bombs, and damage.
     """
-    room = partial(service.room, services.database, caller.project, services.settings.max_dataset_bytes)
-    max_bytes = await to_thread.run_sync(room)
-    check_headers(request, max_bytes)
+    max_bytes = services.settings.max_dataset_bytes
+    room = await to_thread.run_sync(service.room, services.database, caller.project, max_bytes)
+    check_headers(request, room)
     with tempfile.TemporaryFile() as archive:
-        sha256, size = await receive(request, archive, max_bytes)
+        sha256, size = await receive(request, archive, room)
         create = partial(service.create, sha256=sha256, size=size, max_bytes=max_bytes)
         row, created = await to_thread.run_sync(
             create, services.database, services.storage, caller.project, name, archive

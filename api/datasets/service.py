@@ -9,6 +9,7 @@ from typing import BinaryIO
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api.audit import recorder
 from api.datasets import repository
 from api.datasets.models import DatasetRow, JobDataset
 from api.db import Database
@@ -51,6 +52,7 @@ def create(
     dataset_id = f"ds_{secrets.token_hex(12)}"
     path = dataset_file(dataset_id)
     with database.write() as session:
+        recorder.aside(session)
         earlier = repository.by_name(session, project, name)
         if earlier is None:
             files.doom(session, [path], ABANDONED)
@@ -69,6 +71,7 @@ def create(
             return row, True
     except IntegrityError:  # the same name, at the same moment
         with database.write() as session:
+            recorder.aside(session)
             files.spare(session, path)
             files.doom(session, [path])
             earlier = repository.by_name(session, project, name)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from api.deps import Reader, ServicesDep, Submitter
+from api.deps import Admin, Reader, ServicesDep
 from api.jobs.schemas import Page
 from api.problems import documented
 from api.webhooks import service
@@ -62,7 +62,7 @@ def _delivery(row: Delivery) -> DeliveryView:
 
 @router.post("", status_code=201, responses=documented(400, 409, 413, 422))
 def create_webhook(
-    request: WebhookRequest, services: ServicesDep, caller: Submitter, response: Response
+    request: WebhookRequest, services: ServicesDep, caller: Admin, response: Response
 ) -> WebhookWithSecret:
     """Have events sent to a URL. The answer has the secret that signs them; it is not shown again."""
     service.check(request.url, services.targets)
@@ -94,28 +94,26 @@ def get_webhook(webhook_id: WebhookId, services: ServicesDep, caller: Reader) ->
 
 
 @router.patch("/{webhook_id}", responses=documented(400, 404, 413, 422))
-def update_webhook(
-    webhook_id: WebhookId, request: WebhookUpdate, services: ServicesDep, caller: Submitter
-) -> WebhookView:
+def update_webhook(webhook_id: WebhookId, request: WebhookUpdate, services: ServicesDep, caller: Admin) -> WebhookView:
     """Change a webhook: URL, events, description, or whether it is enabled."""
     service.check(request.url, services.targets)
     return _view(service.update(services.database, caller.project, webhook_id, request))
 
 
 @router.delete("/{webhook_id}", status_code=204, responses=documented(404, 422))
-def delete_webhook(webhook_id: WebhookId, services: ServicesDep, caller: Submitter) -> None:
+def delete_webhook(webhook_id: WebhookId, services: ServicesDep, caller: Admin) -> None:
     """Remove a webhook, with its deliveries."""
     service.delete(services.database, caller.project, webhook_id)
 
 
 @router.post("/{webhook_id}/rotate-secret", responses=documented(404, 422))
-def rotate_webhook_secret(webhook_id: WebhookId, services: ServicesDep, caller: Submitter) -> WebhookWithSecret:
+def rotate_webhook_secret(webhook_id: WebhookId, services: ServicesDep, caller: Admin) -> WebhookWithSecret:
     """Give a webhook a new secret, shown this once. For a day deliveries carry a signature of the old one as well."""
     return _with_secret(service.rotate(services.database, caller.project, webhook_id))
 
 
 @router.post("/{webhook_id}/ping", status_code=202, responses=documented(404, 409, 422))
-def ping_webhook(webhook_id: WebhookId, services: ServicesDep, caller: Submitter) -> DeliveryView:
+def ping_webhook(webhook_id: WebhookId, services: ServicesDep, caller: Admin) -> DeliveryView:
     """Send a test event, whatever events are wanted. Its delivery tells what came of it."""
     return _delivery(service.ping(services.database, caller.project, webhook_id))
 
@@ -140,7 +138,7 @@ def list_webhook_deliveries(
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=documented(404, 422))
 def redeliver_webhook_delivery(
-    webhook_id: WebhookId, delivery_id: DeliveryId, services: ServicesDep, caller: Submitter
+    webhook_id: WebhookId, delivery_id: DeliveryId, services: ServicesDep, caller: Admin
 ) -> DeliveryView:
     """Send a delivery again, now, with the same id."""
     return _delivery(service.redeliver(services.database, caller.project, webhook_id, delivery_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,7 +91,7 @@ class Keyed:
 
 @pytest.fixture
 def keyed(database_url: str, data_root: Path) -> Iterator[Keyed]:
-    with serving(database_url, data_root) as opened:
+    with serving(database_url, data_root, webhook_networks=[ip_network("127.0.0.0/8")]) as opened:
         yield Keyed(opened)
 
 

@@ -6,12 +6,18 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
+import httpx2
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from fastapi.testclient import TestClient
 
 from tests.api.factories import spec_document
+from tests.core.test_archives import zipped
 
 NEW_ROUTE = "tests/api/surface.py does not know {}: say there how it is asked, and the tests will hold it to the rules"
+
+HOOK = "http://127.0.0.1:1/hook"
+"""A URL of a webhook, where nothing listens."""
 
 BODIES: dict[str, Any] = {
     "create_job": spec_document(),
@@ -21,8 +27,23 @@ BODIES: dict[str, Any] = {
     "change_project": {"limits": {"max_steps": 1000}},
     "retry_job": {"from": "start"},
     "clone_job": {"overrides": {"name": "again"}},
+    "create_sweep": {"spec": spec_document(), "grid": {"/training/seed": [0, 1]}},
+    "create_webhook": {"url": HOOK},
+    "update_webhook": {"description": "changed"},
 }
-"""A valid body of each operation that has one."""
+"""A valid body of each operation that has one, as JSON."""
+
+QUERIES: dict[str, dict[str, str]] = {
+    "compare_jobs": {"jobs": "{job_id}"},
+    "create_dataset": {"name": "another"},
+}
+"""Query parameters that an operation cannot do without."""
+
+FILE_NAMES = {"download_checkpoint_file": "model.safetensors"}
+"""What `name` is in the paths where it is not a dataset's."""
+
+UPLOADS = frozenset({"create_dataset"})
+"""Operations whose body is an archive."""
 
 ACTIONS_BEFORE: dict[str, tuple[str, ...]] = {
     "resume_job": ("pause",),
@@ -52,6 +73,8 @@ class Operation:
     def url(self, objects: dict[str, str]) -> str:
         """The path with these objects in it."""
 
+        objects = objects | ({"name": FILE_NAMES[self.name]} if self.name in FILE_NAMES else {})
+
         def fill(found: re.Match[str]) -> str:
             assert found[1] in objects, NEW_ROUTE.format(f"the path parameter {found[1]} of {self.name}")
             return objects[found[1]]
@@ -63,6 +86,24 @@ class Operation:
         """A valid body."""
         assert not self.has_body or self.name in BODIES, NEW_ROUTE.format(f"a body of {self.name}")
         return BODIES.get(self.name)
+
+    def ask(
+        self, client: TestClient, objects: dict[str, str], headers: dict[str, str] | None = None, **query: str
+    ) -> httpx2.Response:
+        """Ask it validly, about these objects.
+
+        Only streams are asked to go on behind an event that never was: they refuse that after all else that they may
+        refuse, and would never end otherwise.
+        """
+        sent = dict(headers or {})
+        content: dict[str, Any] = {"json": self.body}
+        if self.name in UPLOADS:
+            content = {"content": zipped({"a.txt": b"text"})}
+            sent["Content-Type"] = "application/zip"
+        if self.path.endswith("/stream"):
+            sent["Last-Event-ID"] = "never"
+        params = {name: value.format(**objects) for name, value in QUERIES.get(self.name, {}).items()} | query
+        return client.request(self.method, self.url(objects), params=params, headers=sent, **content)
 
     @property
     def is_change(self) -> bool:
@@ -87,3 +128,25 @@ def operations(app: Any) -> list[Operation]:
         methods = sorted((context.methods or set()) - {"HEAD"})
         found += [Operation(str(context.name), method, path, has_body) for method in methods]
     return found
+
+
+def make_objects(client: TestClient, headers: dict[str, str], name: str, project: str) -> dict[str, str]:
+    """One new object of each kind that clients can make, by the name of its path parameter."""
+
+    def made(path: str, **request: Any) -> dict[str, Any]:
+        answer = client.post(path, headers=headers | request.pop("headers", {}), **request)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    webhook = made("/v1/webhooks", json={"url": HOOK, "events": ["sweep.finished"], "description": name})["id"]
+    archive = {"content": zipped({"b.txt": name.encode()}), "headers": {"Content-Type": "application/zip"}}
+    return {
+        "job_id": made("/v1/jobs", json=spec_document(name=name))["id"],
+        "sweep_id": made("/v1/sweeps", json={**BODIES["create_sweep"], "name": name})["id"],
+        "webhook_id": webhook,
+        "delivery_id": made(f"/v1/webhooks/{webhook}/ping")["id"],
+        "name": made("/v1/datasets", params={"name": name}, **archive)["name"],
+        "key_id": made("/v1/keys", json={"name": name})["id"],
+        "project_id": project,
+    }

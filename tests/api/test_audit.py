@@ -10,11 +10,11 @@ from sqlalchemy import text
 
 from tests.api.conftest import Keyed
 from tests.api.factories import spec_document
-from tests.api.surface import ACTIONS_BEFORE, operations
+from tests.api.surface import ACTIONS_BEFORE, make_objects, operations
 
 
 def entries(keyed: Keyed, headers: dict[str, str], query: str = "") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = keyed.client.get(f"/v1/audit{query}", headers=headers).json()["data"]
+    found: list[dict[str, Any]] = keyed.client.get(f"/v1/audit{query or '?limit=1000'}", headers=headers).json()["data"]
     return found
 
 
@@ -24,19 +24,12 @@ def test_every_change_that_a_client_can_make_leaves_one_entry(keyed: Keyed) -> N
     for operation in operations(keyed.client.app):
         if operation.method == "GET":
             continue
-        job = keyed.client.post("/v1/jobs", json=spec_document(), headers=operator).json()["id"]
-        key = keyed.client.post("/v1/keys", json={"name": "x"}, headers=operator).json()["id"]
+        objects = make_objects(keyed.client, operator, f"for-{operation.name}".replace("_", "-"), "default")
         for action in ACTIONS_BEFORE.get(operation.name, ()):
-            assert keyed.client.post(f"/v1/jobs/{job}/{action}", headers=operator).is_success
-        objects = {"job_id": job, "key_id": key, "project_id": "default"}
+            assert keyed.client.post(f"/v1/jobs/{objects['job_id']}/{action}", headers=operator).is_success
         before = len(entries(keyed, operator))
         request_id = f"test-{operation.name}"
-        answer = keyed.client.request(
-            operation.method,
-            operation.url(objects),
-            json=operation.body,
-            headers=operator | {"X-Request-Id": request_id},
-        )
+        answer = operation.ask(keyed.client, objects, operator | {"X-Request-Id": request_id})
         assert answer.is_success, (operation, answer.text)
         found = entries(keyed, operator)
         assert len(found) - before == int(operation.is_change), operation

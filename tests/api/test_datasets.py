@@ -16,7 +16,7 @@ from api.deps import Services
 from api.files.service import FileSweeper
 from cpt_core.storage import open_storage
 from cpt_core.uploads import Upload, fetch, root_of
-from tests.api.conftest import Claim
+from tests.api.conftest import Claim, Keyed
 from tests.api.factories import spec_document
 from tests.core.test_archives import targz, tarred, zipped
 
@@ -184,3 +184,26 @@ class TestJobs:
         FileSweeper(services(client).database, services(client).storage).tick()
         assert files_of(storage_url) == []
         assert upload(client, tarred(TEXT)).status_code == 201
+
+
+def test_an_archive_larger_than_the_room_left_in_its_project_is_refused(keyed: Keyed) -> None:
+    content = zipped(TEXT)
+    keyed.project("small", max_dataset_bytes=len(content) + 10)
+    headers = keyed.key("submit", "small")
+    assert upload(keyed.client, content, "first", **headers).status_code == 201
+    answer = upload(keyed.client, content, "second", **headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    names = [item["name"] for item in keyed.client.get("/v1/datasets", headers=headers).json()["data"]]
+    assert names == ["first"]
+
+
+def test_a_project_that_has_no_room_left_for_datasets_gets_it_back_by_deleting_one(keyed: Keyed) -> None:
+    content = zipped(TEXT)
+    keyed.project("full", max_dataset_bytes=len(content))
+    headers = keyed.key("submit", "full")
+    assert upload(keyed.client, content, "first", **headers).status_code == 201
+    answer = upload(keyed.client, content, "second", **headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "dataset_bytes_limit")
+    assert upload(keyed.client, content, "first", **keyed.key("submit")).status_code == 201  # another project
+    assert keyed.client.delete("/v1/datasets/first", headers=headers).status_code == 204
+    assert upload(keyed.client, content, "second", **headers).status_code == 201

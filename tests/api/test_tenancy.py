@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from api.artifacts.models import Artifact
+from api.checkpoints.models import CheckpointRow
+from api.jobs.models import Job
+from cpt_core.events import now
 from tests.api.conftest import Keyed
 from tests.api.factories import spec_document
-from tests.api.surface import CHANGES_NOTHING, OPERATORS_ALONE, operations
+from tests.api.surface import CHANGES_NOTHING, OPERATORS_ALONE, make_objects, operations
 
 
 @pytest.fixture
@@ -17,27 +23,34 @@ def theirs(keyed: Keyed) -> dict[str, str]:
     keyed.project("alpha")
     keyed.project("beta")
     owner = keyed.key("admin", "alpha")
-    job = keyed.client.post("/v1/jobs", json=spec_document(name="secret plans"), headers=owner)
-    key = keyed.client.get("/v1/keys/self", headers=owner)
-    return {"job_id": job.json()["id"], "key_id": key.json()["id"], "project_id": "alpha"}
+    objects = make_objects(keyed.client, owner, "secret-plans", "alpha")
+    with keyed.services.database.write() as session:
+        job = session.scalars(select(Job).where(Job.id == objects["job_id"])).one()
+        file = {"job": job.pk, "attempt": 1, "path": "x", "sha256": "ab" * 32, "size": 1, "created_at": now()}
+        objects |= {"checkpoint_id": "ckpt_" + "1" * 24, "artifact_id": "art_" + "1" * 24}
+        session.add(CheckpointRow(id=objects["checkpoint_id"], kind="regular", step=1, **file))
+        session.add(
+            Artifact(id=objects["artifact_id"], kind="log", name="secret-plans", media_type="text/plain", **file)
+        )
+    return objects
 
 
 def state_of(keyed: Keyed, owner: dict[str, str]) -> dict[str, Any]:
     """All that project alpha has."""
-    paths = ("/v1/jobs", "/v1/keys", "/v1/audit", "/v1/projects/alpha")
+    paths = ("/v1/jobs", "/v1/keys", "/v1/audit", "/v1/projects/alpha", "/v1/sweeps", "/v1/webhooks", "/v1/datasets")
     return {path: keyed.client.get(path, headers=owner).json() for path in paths}
 
 
 def test_no_route_opens_without_a_key(keyed: Keyed, theirs: dict[str, str]) -> None:
     for operation in operations(keyed.client.app):
-        answer = keyed.client.request(operation.method, operation.url(theirs), json=operation.body)
+        answer = operation.ask(keyed.client, theirs)
         assert answer.status_code == 401, operation
 
 
 def test_no_route_opens_with_the_workers_token(keyed: Keyed, theirs: dict[str, str]) -> None:
     headers = {"Authorization": f"Bearer {keyed.services.settings.agent_token.get_secret_value()}"}
     for operation in operations(keyed.client.app):
-        answer = keyed.client.request(operation.method, operation.url(theirs), json=operation.body, headers=headers)
+        answer = operation.ask(keyed.client, theirs, headers)
         assert answer.status_code == 401, operation
 
 
@@ -47,7 +60,7 @@ def test_a_key_that_may_only_read_changes_nothing(keyed: Keyed, theirs: dict[str
     for operation in operations(keyed.client.app):
         if operation.method == "GET" or operation.name in CHANGES_NOTHING:
             continue
-        answer = keyed.client.request(operation.method, operation.url(theirs), json=operation.body, headers=reader)
+        answer = operation.ask(keyed.client, theirs, reader)
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), operation
     assert state_of(keyed, owner) == before
 
@@ -58,28 +71,29 @@ def test_no_route_shows_or_changes_anything_of_another_project(keyed: Keyed, the
     for operation in operations(keyed.client.app):
         url = operation.url(theirs)
         for query in ({}, {"project": "alpha"}):
-            answer = keyed.client.request(operation.method, url, json=operation.body, params=query, headers=stranger)
+            answer = operation.ask(keyed.client, theirs, stranger, **query)
             said = (operation, query, answer.text)
             if operation.name in OPERATORS_ALONE:
                 assert answer.status_code == 403, said
             elif "{" in operation.path:
                 assert answer.status_code == 404, said
-            for value in (theirs["job_id"], theirs["key_id"], "secret plans"):
+            for value in set(theirs.values()) - {"alpha"}:
                 assert value not in answer.text.replace(url, "") or answer.status_code == 404, said
     assert state_of(keyed, owner) == before
 
 
 def test_what_is_not_there_and_what_is_anothers_are_answered_alike(keyed: Keyed, theirs: dict[str, str]) -> None:
     stranger = keyed.key("admin", "beta")
-    nothing = {"job_id": "job_" + "0" * 24, "key_id": "key_" + "0" * 16, "project_id": "nowhere"}
+    nothing = {
+        kind: re.sub(r"_[0-9a-f]+$", lambda found: "_" + "0" * (len(found[0]) - 1), id_) for kind, id_ in theirs.items()
+    }
+    nothing |= {"name": "no-such", "project_id": "nowhere"}
     for operation in operations(keyed.client.app):
         if "{" not in operation.path or operation.name in OPERATORS_ALONE:
             continue
         answers = []
         for objects in (theirs, nothing):
-            answer = keyed.client.request(
-                operation.method, operation.url(objects), json=operation.body, headers=stranger
-            )
+            answer = operation.ask(keyed.client, objects, stranger)
             text = answer.text
             for parameter, value in objects.items():
                 text = text.replace(value, parameter)

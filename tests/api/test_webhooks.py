@@ -51,6 +51,7 @@ def settings(database_url: str) -> ApiSettings:
         broker_url=SecretStr("redis://127.0.0.1:1/0"),
         agent_token=SecretStr(AGENT_TOKEN),
         webhook_networks=LOOPBACK,
+        auth="off",
     )
 
 
