@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 from alembic.runtime.migration import MigrationContext
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api import problems
 from api.agent.endpoints import router as agent_router
@@ -88,7 +88,10 @@ CLIENT_ROUTERS = (
 class Health(BaseModel):
     """The process answers."""
 
-    status: str = "ok"
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    status: Literal["ok"] = "ok"
+    """Whether it does; it says so or answers with an error."""
 
 
 def create_app(settings: ApiSettings) -> FastAPI:

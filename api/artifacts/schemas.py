@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from api.jobs.schemas import Resource
 
-ArtifactId = Annotated[str, Field(pattern=r"^art_[0-9a-f]{24}$")]
+ArtifactId = Annotated[str, Field(pattern=r"^art_[0-9a-f]{24}$", description="Id of an artifact.")]
 
 
 class ArtifactItem(Resource):

@@ -8,8 +8,15 @@ from pydantic import AwareDatetime, Field
 
 from api.jobs.schemas import Resource
 
-CheckpointId = Annotated[str, Field(pattern=r"^ckpt_[0-9a-f]{24}$")]
-FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*\.(safetensors|json)$", max_length=100)]
+CheckpointId = Annotated[str, Field(pattern=r"^ckpt_[0-9a-f]{24}$", description="Id of a checkpoint.")]
+FileName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*\.(safetensors|json)$",
+        max_length=100,
+        description="Name of a file of the checkpoint.",
+    ),
+]
 
 
 class CheckpointItem(Resource):

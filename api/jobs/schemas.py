@@ -294,5 +294,5 @@ class Clone(BaseModel):
     and anything else replaces what was there."""
 
 
-JobId = Annotated[str, Field(pattern=r"^job_[0-9a-f]{24}$")]
-SweepId = Annotated[str, Field(pattern=r"^sweep_[0-9a-f]{24}$")]
+JobId = Annotated[str, Field(pattern=r"^job_[0-9a-f]{24}$", description="Id of a job.")]
+SweepId = Annotated[str, Field(pattern=r"^sweep_[0-9a-f]{24}$", description="Id of a sweep.")]

@@ -29,7 +29,7 @@ class Scope(StrEnum):
         return order.index(self) >= order.index(other)
 
 
-KeyId = Annotated[str, Field(pattern=r"^key_[0-9a-f]{16}$")]
+KeyId = Annotated[str, Field(pattern=r"^key_[0-9a-f]{16}$", description="Id of a key.")]
 
 
 class KeyView(Resource):

@@ -11,8 +11,8 @@ from api.jobs.schemas import JobId, Resource
 from api.sweeps.schemas import Counts, SweepState
 from cpt_core.lifecycle import Reason, State
 
-WebhookId = Annotated[str, Field(pattern=r"^webhook_[0-9a-f]{24}$")]
-DeliveryId = Annotated[str, Field(pattern=r"^delivery_[0-9a-f]{24}$")]
+WebhookId = Annotated[str, Field(pattern=r"^webhook_[0-9a-f]{24}$", description="Id of a webhook.")]
+DeliveryId = Annotated[str, Field(pattern=r"^delivery_[0-9a-f]{24}$", description="Id of a delivery.")]
 Description = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 

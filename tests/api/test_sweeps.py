@@ -339,7 +339,7 @@ def test_results_come_as_csv_to_those_who_prefer_it(
 
 def test_the_number_of_members_is_a_setting(client: TestClient) -> None:
     settings = client.app.state.services.settings.model_copy(update={"max_sweep_members": 5})  # type: ignore[attr-defined]
-    small = TestClient(create_app(settings))
+    small = TestClient(create_app(settings), base_url="http://127.0.0.1")
     refused = small.post("/v1/sweeps", json={"spec": spec_document(), "grid": GRID})
     assert refused.json()["errors"][0]["code"] == "too_many_members"
     sweep(client)

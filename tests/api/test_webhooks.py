@@ -58,7 +58,7 @@ def settings(database_url: str) -> ApiSettings:
 @pytest.fixture
 def client(settings: ApiSettings) -> Iterator[TestClient]:
     """Never started, so it has no senders of its own: tests send when they want to."""
-    client = TestClient(create_app(settings))
+    client = TestClient(create_app(settings), base_url="http://127.0.0.1")
     yield client
     client.app.state.services.database.close()  # type: ignore[attr-defined]
 
@@ -349,7 +349,7 @@ def test_a_receiver_that_says_gone_is_left_alone(
 
 def test_a_running_server_sends_by_itself(settings: ApiSettings, receiver: Callable[..., Receiver]) -> None:
     target = receiver()
-    with TestClient(create_app(settings)) as served:
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as served:
         made = hook(served, target.url)
         ping = served.post(f"/v1/webhooks/{made['id']}/ping")
         assert (ping.status_code, ping.json()["type"]) == (202, "ping")
