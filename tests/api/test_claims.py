@@ -114,7 +114,7 @@ def test_limits_are_each_projects_own(database: Database) -> None:
 def test_a_job_that_needs_more_devices_than_are_left_is_not_passed_by_a_smaller_one_of_its_project(
     database: Database,
 ) -> None:
-    of = {put(database, "a", devices=devices): str(devices) for devices in (2, 3, 1)}
+    of = {put(database, "a", devices=devices): str(devices) for devices in (2, 4, 1)}
     allow(database, a=4)
     claimed = [take(database) for _ in range(3)]
     assert projects(database, claimed, of) == "2"
@@ -166,7 +166,9 @@ def everything(database: Database) -> list[Any]:
     return [
         job
         for project in "abc"
-        for job in service.page(database, project, cursor=None, states=[], queue=None, archived=False, limit=1000)
+        for job in service.page(
+            database, project, cursor=None, states=[], queue=None, archived=False, sweep=None, limit=1000
+        )
     ]
 
 

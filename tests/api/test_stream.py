@@ -226,7 +226,7 @@ def test_a_listener_that_reads_nothing_is_dropped_and_can_go_on(
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(running.address)
-        slow.sendall(f"GET /v1/jobs/{job}/stream HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        slow.sendall(f"GET /v1/jobs/{job}/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         wait_for(lambda: running.listeners == 1)
         wait_for(lambda: running.listeners == 0)
         received = b""

@@ -77,8 +77,11 @@ def test_only_who_knows_the_token_reads_the_metrics(client: TestClient) -> None:
 def test_without_a_token_only_this_machine_reads_the_metrics(client: TestClient) -> None:
     app = client.app
     app.state.services.settings.metrics_token = None  # type: ignore[attr-defined]
-    assert TestClient(app, client=("127.0.0.1", 5)).get("/metrics").status_code == 200
-    assert TestClient(app, client=("10.0.0.7", 5)).get("/metrics").json()["code"] == "metrics_forbidden"
+    near, far = (
+        TestClient(app, base_url="http://127.0.0.1", client=(address, 5)) for address in ("127.0.0.1", "10.0.0.7")
+    )
+    assert near.get("/metrics").status_code == 200
+    assert far.get("/metrics").json()["code"] == "metrics_forbidden"
 
 
 def test_a_worker_counts_steps_and_energy_and_what_waits_in_its_spools(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_bad_archive_is_refused_with_its_reason(api: Api, tmp_path: Path) -> N
 def test_an_upload_that_is_cut_off_leaves_nothing(api: Api, client: Client) -> None:
     before = {path for path in api.storage.rglob("*") if path.is_file()}
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
-        head = "POST /v1/datasets?name=half HTTP/1.1\r\nHost: x\r\nContent-Type: application/zip\r\n"
+        head = "POST /v1/datasets?name=half HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/zip\r\n"
         connection.sendall(f"{head}Content-Length: 5000000\r\n\r\n".encode() + b"PK\x03\x04" + b"x" * 2_000_000)
         wait_for(lambda: _unnamed_files(api), "the upload to arrive")
     wait_for(lambda: not _unnamed_files(api), "the file without a name to be closed")
