@@ -6,14 +6,13 @@ import ipaddress
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cpt_core.logs import Format
-
-_SECRETS = Path("/run/secrets")
+from cpt_core.settings import SECRETS_DIR, CommaSeparated, StorageUrl
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
@@ -26,7 +25,7 @@ class ApiSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="CPT_",
-        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+        secrets_dir=SECRETS_DIR,
         extra="ignore",
         use_attribute_docstrings=True,
     )
@@ -43,12 +42,12 @@ class ApiSettings(BaseSettings):
     """Port to listen on."""
     auth: Literal["keys", "off"] = "keys"
     """`keys`: every request needs an API key; `off`: none does, which only a loopback address may have."""
-    cors_origins: Annotated[list[str], NoDecode] = []
+    cors_origins: Annotated[list[str], NoDecode, CommaSeparated] = []
     """Origins whose web pages may use the API, such as `https://cpt.example.org`, separated by commas; none by
     default."""
     data_root: Path | None = None
     """Where datasets lie, if the API sees the same folder as the workers: then a missing one is refused at once."""
-    storage_url: str = "cpt-storage"
+    storage_url: StorageUrl = "cpt-storage"
     """Root of checkpoints, logs and uploaded datasets: a folder, or an fsspec URL; the same for API and workers."""
     storage_downloads: Literal["redirect", "proxy"] = "redirect"
     """How files are sent from an object store: `redirect` to a URL that it signed, or, where clients cannot reach it,
@@ -74,14 +73,9 @@ class ApiSettings(BaseSettings):
 
     max_sweep_members: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Jobs that one sweep may make."""
-    webhook_networks: Annotated[list[IPvAnyNetwork], NoDecode] = []
+    webhook_networks: Annotated[list[IPvAnyNetwork], NoDecode, CommaSeparated] = []
     """Networks that webhooks may reach although they are not public, and over plain http, such as `10.0.0.0/8`;
     separated by commas. Empty: public addresses over https alone."""
-
-    @field_validator("storage_url")
-    @classmethod
-    def _absolute_if_a_folder(cls, value: str) -> str:
-        return value if "://" in value else str(Path(value).expanduser().absolute())
 
     @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:
@@ -92,11 +86,6 @@ class ApiSettings(BaseSettings):
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
         return self
-
-    @field_validator("cors_origins", "webhook_networks", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from cpt_client.errors import UNREACHABLE, CptError, from_response, unreachable
+from cpt_client.errors import UNREACHABLE, CptError, from_response
 from cpt_client.models import LogLine, parse
-from cpt_client.retry import TRANSIENT, delays
+from cpt_client.retry import delays, may_pass
 
 SILENCE = 60.0
 """Seconds without a byte after which a connection counts as lost."""
@@ -32,12 +32,8 @@ def download(http: httpx.Client, path: str, target: Path, *, tries: int) -> str:
         for _ in range(tries):
             try:
                 etag = _continue(http, path, partial, etag)
-            except httpx.TransportError as error:
-                failure = unreachable(str(http.base_url), error)
-            except CptError as error:
-                if error.status not in TRANSIENT:
-                    raise
-                failure = error
+            except (httpx.TransportError, CptError) as error:
+                failure = may_pass(http, error)
             else:
                 return _verified(partial, target, etag)
             time.sleep(next(waits))
@@ -78,19 +74,14 @@ def follow(http: httpx.Client, path: str, params: dict[str, Any], *, patience: f
     """The lines of a log as they come, until it ends; a lost connection is taken up again where it was."""
     waits, lost_since = delays(0.2, 5.0), time.monotonic()
     while True:
-        failure = CptError(UNREACHABLE, "the connection was lost")
         try:
             for line in _lines(http, path, params):
                 waits, lost_since = delays(0.2, 5.0), time.monotonic()
                 yield line
                 params = {name: params[name] for name in ("rank", "follow")}
                 params |= {"attempt": line.attempt, "offset": line.next_offset}
-        except httpx.TransportError as error:
-            failure = unreachable(str(http.base_url), error)
-        except CptError as error:
-            if error.status not in TRANSIENT:
-                raise
-            failure = error
+        except (httpx.TransportError, CptError) as error:
+            failure = may_pass(http, error)
         else:
             return
         if time.monotonic() - lost_since > patience:

@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cpt_client.errors import CptError, unreachable
+
+if TYPE_CHECKING:
+    import httpx
 
 TRANSIENT = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses after which the same request may succeed."""
+
+
+def may_pass(http: httpx.Client, error: httpx.TransportError | CptError) -> CptError:
+    """The failure that a request met, for whoever tries again.
+
+    Raises:
+        CptError: the server refuses, and will do so again.
+    """
+    if not isinstance(error, CptError):
+        return unreachable(str(http.base_url), error)
+    if error.status not in TRANSIENT:
+        raise error
+    return error
 
 
 def delays(first: float, longest: float) -> Iterator[float]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import httpx
 import httpx_sse
 
-from cpt_client.errors import NOT_A_SERVER, UNREACHABLE, CptError, from_response, unreachable
+from cpt_client.errors import NOT_A_SERVER, UNREACHABLE, CptError, from_response
 from cpt_client.models import Event, parse
-from cpt_client.retry import TRANSIENT, delays
+from cpt_client.retry import delays, may_pass
 
 SILENCE = 60.0
 """Seconds without a byte, keep-alives included, after which a connection counts as lost."""
@@ -43,12 +43,8 @@ def stream(
                     last = event.id
                     yield event
             failure = CptError(UNREACHABLE, "the server closed the stream before the job's end")
-        except httpx.TransportError as error:
-            failure = unreachable(str(http.base_url), error)
-        except CptError as error:
-            if error.status not in TRANSIENT:
-                raise
-            failure = error
+        except (httpx.TransportError, CptError) as error:
+            failure = may_pass(http, error)
         if received or time.monotonic() - opened > STABLE:
             waits, lost_since = delays(0.2, 5.0), time.monotonic()
         elif time.monotonic() - lost_since > patience:

@@ -7,16 +7,15 @@ import secrets
 import socket
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.logs import Format
+from cpt_core.settings import SECRETS_DIR, CommaSeparated, StorageUrl
 from cpt_core.spec import Labels, Name
-
-_SECRETS = Path("/run/secrets")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -30,7 +29,7 @@ class WorkerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="CPT_",
-        secrets_dir=_SECRETS if _SECRETS.is_dir() else None,
+        secrets_dir=SECRETS_DIR,
         extra="ignore",
         validate_default=True,
         use_attribute_docstrings=True,
@@ -42,7 +41,7 @@ class WorkerSettings(BaseSettings):
     """Shared secret with which workers claim jobs, the same as the API's."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey, from which doorbells come."""
-    storage_url: str = "cpt-storage"
+    storage_url: StorageUrl = "cpt-storage"
     """Root of checkpoints, logs and uploaded datasets: a folder, or an fsspec URL; the same for API and workers."""
     data_root: Path = Path("cpt-data")
     """Folder below which datasets lie."""
@@ -50,9 +49,9 @@ class WorkerSettings(BaseSettings):
     """Folder for what running attempts need: FIFOs, spools, logs; and for unpacked datasets. A local disk; several
     workers may share it."""
 
-    queues: Annotated[list[Name], Field(min_length=1, max_length=100), NoDecode] = ["default"]
+    queues: Annotated[list[Name], Field(min_length=1, max_length=100), NoDecode, CommaSeparated] = ["default"]
     """Queues to take jobs from, the first preferred; separated by commas."""
-    labels: Annotated[Labels, NoDecode] = ()
+    labels: Annotated[Labels, NoDecode, CommaSeparated] = ()
     """What jobs may require of this worker, such as `a100,eu`; separated by commas."""
     slots: Annotated[int, Field(ge=1, le=64)] = 1
     """Jobs that run at the same time."""
@@ -96,11 +95,6 @@ class WorkerSettings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of the same. Null: they are not served."""
 
-    @field_validator("queues", "labels", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
     @field_validator("api_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
@@ -112,11 +106,6 @@ class WorkerSettings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
-
-    @field_validator("storage_url")
-    @classmethod
-    def _absolute_if_a_folder(cls, value: str) -> str:
-        return value if "://" in value else str(Path(value).expanduser().absolute())
 
 
 def environment_of_training() -> dict[str, str]:

@@ -11,6 +11,7 @@ from api.artifacts.schemas import ArtifactId, ArtifactItem
 from api.deps import Reader, ServicesDep
 from api.files.download import RESPONSES, send
 from api.jobs.schemas import JobId, Page
+from api.pages import page_of
 from api.problems import documented
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["artifacts"])
@@ -27,11 +28,7 @@ def list_artifacts(
     """The job's files but for checkpoints, oldest first: the logs of attempts that are over."""
     rows = service.page(services.database, caller.project, job_id, cursor=cursor, limit=limit)
     own = ArtifactItem.model_fields.keys() - {"object", "job_id"}
-    return Page(
-        data=[ArtifactItem(job_id=job_id, **{name: getattr(row, name) for name in own}) for row in rows[:limit]],
-        has_more=len(rows) > limit,
-        next_cursor=rows[limit - 1].id if len(rows) > limit else None,
-    )
+    return page_of(rows, limit, lambda row: ArtifactItem(job_id=job_id, **{name: getattr(row, name) for name in own}))
 
 
 @router.head("/artifacts/{artifact_id}/content", include_in_schema=False, response_class=Response)

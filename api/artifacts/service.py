@@ -7,7 +7,8 @@ from api.artifacts.models import Artifact
 from api.db import Database
 from api.files.download import StoredFile
 from api.jobs import service as jobs
-from api.problems import ApiError, FieldProblem, invalid
+from api.pages import row_at
+from api.problems import ApiError
 
 
 def page(database: Database, project: str, job_id: str, *, cursor: str | None, limit: int) -> list[Artifact]:
@@ -18,10 +19,7 @@ def page(database: Database, project: str, job_id: str, *, cursor: str | None, l
     """
     with database.read() as session:
         job = jobs.find(session, project, job_id)
-        after = repository.get(session, job, cursor) if cursor is not None else None
-        if cursor is not None and after is None:
-            message = "is no cursor of this list: use next_cursor of the page before"
-            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        after = row_at(cursor, lambda key: repository.get(session, job, key))
         return repository.page(session, job, after=after, limit=limit + 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,6 +12,7 @@ from api.audit.models import AuditEntry
 from api.audit.schemas import AuditView
 from api.deps import Admin, ServicesDep
 from api.jobs.schemas import Page
+from api.pages import page_of
 from api.problems import documented
 from api.projects.schemas import ProjectId
 
@@ -30,12 +32,7 @@ def list_audit(
     """Changes, newest first: those of the caller's project, for an operator those of all."""
     within = caller.choose(project) if project else None if caller.is_operator else caller.project
     found = service.page(services.database, within, cursor=cursor, action=action, target=target, limit=limit)
-    more = len(found) > limit
-    return Page(
-        data=[_view(entry) for entry in found[:limit]],
-        has_more=more,
-        next_cursor=str(found[limit - 1].pk) if more else None,
-    )
+    return page_of(found, limit, _view, attrgetter("pk"))
 
 
 def _view(entry: AuditEntry) -> AuditView:

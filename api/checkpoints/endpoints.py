@@ -12,6 +12,7 @@ from api.checkpoints.schemas import CheckpointDetail, CheckpointId, CheckpointIt
 from api.deps import Reader, ServicesDep
 from api.files.download import RESPONSES, send
 from api.jobs.schemas import JobId, Page
+from api.pages import page_of
 from api.problems import documented
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["checkpoints"])
@@ -27,11 +28,7 @@ def list_checkpoints(
 ) -> Page[CheckpointItem]:
     """The job's checkpoints that are kept, newest first: the last ones, and that of the best evaluation."""
     rows = service.page(services.database, caller.project, job_id, cursor=cursor, limit=limit)
-    return Page(
-        data=[CheckpointItem(**_fields(job_id, row)) for row in rows[:limit]],
-        has_more=len(rows) > limit,
-        next_cursor=rows[limit - 1].id if len(rows) > limit else None,
-    )
+    return page_of(rows, limit, lambda row: CheckpointItem(**_fields(job_id, row)))
 
 
 @router.get("/checkpoints/{checkpoint_id}", responses=documented(404, 409, 422))

@@ -11,7 +11,8 @@ from api.checkpoints.schemas import CheckpointFile
 from api.db import Database
 from api.files.download import StoredFile, refused
 from api.jobs import service as jobs
-from api.problems import ApiError, FieldProblem, invalid
+from api.pages import row_at
+from api.problems import ApiError
 from cpt_core.checkpoint import MANIFEST, CheckpointError, parse_manifest
 from cpt_core.checkpoint.weights import exported
 from cpt_core.storage import Storage, StorageError
@@ -27,10 +28,8 @@ def page(database: Database, project: str, job_id: str, *, cursor: str | None, l
     """
     with database.read() as session:
         job = jobs.find(session, project, job_id)
-        before = repository.get(session, job, cursor) if cursor is not None else None
-        if cursor is not None and before is None:
-            message = "is no cursor of this list, or its checkpoint is gone: begin with the first page"
-            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        gone = "is no cursor of this list, or its checkpoint is gone: begin with the first page"
+        before = row_at(cursor, lambda key: repository.get(session, job, key), gone)
         return repository.page(session, job, before=before, limit=limit + 1)
 
 

@@ -15,6 +15,7 @@ from api.datasets.receiving import ARCHIVES, check_headers, receive
 from api.datasets.schemas import DatasetId, DatasetItem
 from api.deps import Reader, ServicesDep, Submitter
 from api.jobs.schemas import Page
+from api.pages import page_of
 from api.problems import documented
 from cpt_core.spec import Name
 
@@ -73,11 +74,7 @@ def list_datasets(
 ) -> Page[DatasetItem]:
     """The project's uploaded datasets, newest first."""
     rows = service.page(services.database, caller.project, cursor=cursor, limit=limit)
-    return Page(
-        data=[_view(row) for row in rows[:limit]],
-        has_more=len(rows) > limit,
-        next_cursor=rows[limit - 1].id if len(rows) > limit else None,
-    )
+    return page_of(rows, limit, _view)
 
 
 DatasetName = Annotated[Name, Path(description="The dataset's name.")]

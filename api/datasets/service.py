@@ -16,6 +16,7 @@ from api.db import Database
 from api.files import repository as files
 from api.files.download import refused
 from api.jobs.models import Job
+from api.pages import row_at
 from api.problems import ApiError, FieldProblem, invalid
 from api.projects.repository import limits_of
 from cpt_core import archives
@@ -126,10 +127,8 @@ def page(database: Database, project: str, *, cursor: str | None, limit: int) ->
         ApiError: the cursor is none of this list.
     """
     with database.read() as session:
-        before = repository.by_id(session, project, cursor) if cursor is not None else None
-        if cursor is not None and before is None:
-            message = "is no cursor of this list, or its dataset is gone: begin with the first page"
-            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        gone = "is no cursor of this list, or its dataset is gone: begin with the first page"
+        before = row_at(cursor, lambda key: repository.by_id(session, project, key), gone)
         return repository.page(session, project, before=before, limit=limit + 1)
 
 

@@ -11,6 +11,7 @@ from api.deps import Reader, Services, ServicesDep, Submitter
 from api.jobs import service, views
 from api.jobs.models import Job
 from api.jobs.schemas import JobId, JobView, Page, SweepId, Validation
+from api.pages import page_of
 from api.problems import documented
 from cpt_core.lifecycle import State
 from cpt_core.spec import JobSpec
@@ -77,11 +78,7 @@ def list_jobs(
         sweep=sweep,
         limit=limit,
     )
-    return Page(
-        data=[views.job_view(job) for job in found[:limit]],
-        has_more=len(found) > limit,
-        next_cursor=found[limit - 1].id if len(found) > limit else None,
-    )
+    return page_of(found, limit, views.job_view)
 
 
 @router.get("/jobs/{job_id}", responses=documented(404, 422))

@@ -7,16 +7,17 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api import idempotency
 from api.datasets import service as datasets
 from api.db import Database
 from api.jobs import repository
 from api.jobs.ledger import Ledger
 from api.jobs.models import Job, JobLabel
 from api.jobs.schemas import StateChanged
-from api.problems import ApiError, FieldProblem, invalid, not_found
+from api.pages import own, row_at
+from api.problems import FieldProblem, invalid, not_found
 from api.projects import quota
 from cpt_core.events import now
 from cpt_core.lifecycle import State
@@ -70,24 +71,13 @@ def once(
     Raises:
         ApiError: the key was used for another request.
     """
-    try:
-        with database.write() as session:
-            earlier = repository.by_idempotency_key(session, project, idempotency_key) if idempotency_key else None
-            if earlier is None:
-                return make(session), True
-    except IntegrityError:  # the same key, at the same moment
-        with database.read() as session:
-            earlier = repository.by_idempotency_key(session, project, idempotency_key or "")
-            if earlier is None:
-                raise
-    if earlier.request_digest != digest:
-        raise ApiError(
-            422,
-            "idempotency_key_reused",
-            f"the Idempotency-Key was used for {earlier.id} with another request; use a new key",
-            errors=[FieldProblem(parameter="Idempotency-Key", code="idempotency_key_reused", message="use a new key")],
-        )
-    return earlier, False
+    return idempotency.once(
+        database,
+        idempotency_key,
+        digest,
+        lambda session, key: repository.by_idempotency_key(session, project, key),
+        make,
+    )
 
 
 def accept(
@@ -153,12 +143,13 @@ def page(
     sweep: str | None,
     limit: int,
 ) -> list[Job]:
-    """One job more than `limit` if there are more."""
+    """One job more than `limit` if there are more.
+
+    Raises:
+        ApiError: the cursor is none of this list.
+    """
     with database.read() as session:
-        before = repository.get(session, cursor) if cursor is not None else None
-        if cursor is not None and (before is None or before.project != project):
-            message = "is no cursor of this list: use next_cursor of the page before"
-            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        row_at(cursor, lambda key: own(repository.get(session, key), project))
         return repository.page(
             session,
             project,

@@ -11,6 +11,7 @@ from api.jobs.schemas import Page
 from api.keys import secret, service
 from api.keys.models import ApiKey
 from api.keys.schemas import CreatedKey, KeyId, KeyView, NewKey, Scope
+from api.pages import page_of
 from api.problems import ApiError, documented
 from api.projects.schemas import ProjectId
 
@@ -37,12 +38,7 @@ def list_keys(
 ) -> Page[KeyView]:
     """The project's keys, newest first, the revoked and expired ones too."""
     found = service.page(services.database, caller.choose(project), cursor=cursor, limit=limit)
-    more = len(found) > limit
-    return Page(
-        data=[_view(key) for key in found[:limit]],
-        has_more=more,
-        next_cursor=found[limit - 1].id if more else None,
-    )
+    return page_of(found, limit, _view)
 
 
 @router.get("/self", responses=documented(404))

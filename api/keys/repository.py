@@ -33,11 +33,6 @@ def page(session: Session, project: str, *, before: str | None, limit: int) -> l
     return list(session.scalars(query))
 
 
-def any_key(session: Session) -> bool:
-    """Whether there is a key at all."""
-    return session.scalars(select(ApiKey.pk).limit(1)).first() is not None
-
-
 def used(session: Session, times: Mapping[str, datetime]) -> None:
     """Note when keys were last used."""
     for key_id, time in sorted(times.items()):  # in one order, so that two replicas do not block each other

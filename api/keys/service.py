@@ -6,6 +6,7 @@ from api.db import Database
 from api.keys import repository, secret
 from api.keys.models import ApiKey
 from api.keys.schemas import NewKey
+from api.pages import own, row_at
 from api.problems import ApiError, FieldProblem, invalid
 from api.projects import repository as projects
 from cpt_core.events import now
@@ -43,10 +44,7 @@ def create(database: Database, project: str, wanted: NewKey) -> tuple[ApiKey, st
 def page(database: Database, project: str, *, cursor: str | None, limit: int) -> list[ApiKey]:
     """One key more than `limit` if there are more."""
     with database.read() as session:
-        before = repository.get(session, cursor) if cursor is not None else None
-        if cursor is not None and (before is None or before.project != project):
-            message = "is no cursor of this list: use next_cursor of the page before"
-            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        row_at(cursor, lambda key: own(repository.get(session, key), project))
         return repository.page(session, project, before=cursor, limit=limit + 1)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.deps import Operator, Reader, ServicesDep
 from api.jobs.schemas import Page
+from api.pages import page_of
 from api.problems import documented
 from api.projects import repository, service
 from api.projects.models import Project
@@ -33,12 +34,7 @@ def list_projects(
 ) -> Page[ProjectView]:
     """Projects, by id."""
     found = service.page(services.database, after=cursor, limit=limit)
-    more = len(found) > limit
-    return Page(
-        data=[_view(project) for project in found[:limit]],
-        has_more=more,
-        next_cursor=found[limit - 1].id if more else None,
-    )
+    return page_of(found, limit, _view)
 
 
 @router.get("/{project_id}", responses=documented(404, 422))

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from api.compare.table import CSV, CsvWanted, csv_response
 from api.deps import Reader, ServicesDep, Submitter
 from api.jobs.schemas import Page, SweepId
+from api.pages import page_of
 from api.problems import documented
 from api.sweeps import service
 from api.sweeps.schemas import SweepRequest, SweepResults, SweepView
@@ -49,11 +50,7 @@ def list_sweeps(
 ) -> Page[SweepView]:
     """Sweeps, newest first."""
     found = service.page(services.database, caller.project, cursor=cursor, limit=limit)
-    return Page(
-        data=found[:limit],
-        has_more=len(found) > limit,
-        next_cursor=found[limit - 1].id if len(found) > limit else None,
-    )
+    return page_of(found, limit, lambda sweep: sweep)
 
 
 @router.get("/{sweep_id}", responses=documented(404, 422))

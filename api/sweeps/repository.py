@@ -53,7 +53,7 @@ class Tally:
 def counts(session: Session, sweep_id: str) -> Counts:
     """A sweep's members by state."""
     query = select(Job.state, func.count()).where(Job.sweep == sweep_id).group_by(Job.state)
-    return Counts(**dict(session.execute(query).tuples().all()))
+    return Counts(**dict(session.execute(query).all()))
 
 
 def tallies(session: Session, sweep_ids: Sequence[str]) -> dict[str, Tally]:

@@ -6,13 +6,14 @@ import hashlib
 import secrets
 from pathlib import Path
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api import idempotency
 from api.compare import repository as compare
 from api.db import Database
 from api.jobs import control
 from api.jobs import service as jobs
+from api.pages import own, row_at
 from api.problems import ApiError, FieldProblem, invalid
 from api.projects import quota
 from api.sweeps import repository
@@ -53,40 +54,33 @@ def create(
     """
     document = request.model_dump_json(exclude={"name"})
     digest = hashlib.sha256(f"{request.name}\n{document}".encode()).hexdigest()
-    try:
-        with database.write() as session:
-            earlier = repository.by_idempotency_key(session, project, idempotency_key) if idempotency_key else None
-            if earlier is None:
-                sweep = Sweep(
-                    id=f"sweep_{secrets.token_hex(12)}",
-                    project=project,
-                    name=request.name,
-                    request=document,
-                    idempotency_key=idempotency_key,
-                    request_digest=digest,
-                    steps=sum(spec.steps for spec in members),
-                    created_at=now(),
-                )
-                _insert(session, sweep, members)
-                return _view(session, sweep), True
-    except IntegrityError:  # the same key, at the same moment
-        with database.read() as session:
-            earlier = repository.by_idempotency_key(session, project, idempotency_key or "")
-            if earlier is None:
-                raise
-    if earlier.request_digest != digest:
-        message = f"the Idempotency-Key was used for {earlier.id} with another request; use a new key"
-        fault = FieldProblem(parameter="Idempotency-Key", code="idempotency_key_reused", message="use a new key")
-        raise ApiError(422, "idempotency_key_reused", message, errors=[fault])
-    return get(database, project, earlier.id), False
 
+    def make(session: Session) -> Sweep:
+        quota.admit(session, project, *members)
+        sweep = Sweep(
+            id=f"sweep_{secrets.token_hex(12)}",
+            project=project,
+            name=request.name,
+            request=document,
+            idempotency_key=idempotency_key,
+            request_digest=digest,
+            steps=sum(spec.steps for spec in members),
+            created_at=now(),
+        )
+        session.add(sweep)
+        session.flush()
+        for spec in members:
+            jobs.insert(session, project, spec, None, digest, sweep=sweep.id)
+        return sweep
 
-def _insert(session: Session, sweep: Sweep, members: list[JobSpec]) -> None:
-    quota.admit(session, sweep.project, *members)
-    session.add(sweep)
-    session.flush()
-    for spec in members:
-        jobs.insert(session, sweep.project, spec, None, sweep.request_digest, sweep=sweep.id)
+    sweep, created = idempotency.once(
+        database,
+        idempotency_key,
+        digest,
+        lambda session, key: repository.by_idempotency_key(session, project, key),
+        make,
+    )
+    return get(database, project, sweep.id), created
 
 
 def get(database: Database, project: str, sweep_id: str) -> SweepView:
@@ -106,10 +100,7 @@ def page(database: Database, project: str, *, cursor: str | None, limit: int) ->
         ApiError: the cursor is none of this list.
     """
     with database.read() as session:
-        before = repository.get(session, cursor) if cursor is not None else None
-        if cursor is not None and (before is None or before.project != project):
-            message = "is no cursor of this list: use next_cursor of the page before"
-            raise invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))
+        row_at(cursor, lambda key: own(repository.get(session, key), project))
         found = repository.page(session, project, before=cursor, limit=limit + 1)
         tallies = repository.tallies(session, [sweep.id for sweep in found])
         return [sweep_view(sweep, tallies[sweep.id]) for sweep in found]

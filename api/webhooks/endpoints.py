@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from api.deps import Admin, Reader, ServicesDep
 from api.jobs.schemas import Page
+from api.pages import page_of
 from api.problems import documented
 from api.webhooks import service
 from api.webhooks.models import Delivery, Webhook
@@ -80,11 +81,7 @@ def list_webhooks(
 ) -> Page[WebhookView]:
     """Webhooks, newest first."""
     found = service.page(services.database, caller.project, cursor=cursor, limit=limit)
-    return Page(
-        data=[_view(hook) for hook in found[:limit]],
-        has_more=len(found) > limit,
-        next_cursor=found[limit - 1].id if len(found) > limit else None,
-    )
+    return page_of(found, limit, _view)
 
 
 @router.get("/{webhook_id}", responses=documented(404, 422))
@@ -129,11 +126,7 @@ def list_webhook_deliveries(
 ) -> Page[DeliveryView]:
     """What was sent or waits to be, newest first; kept for 30 days."""
     found = service.deliveries(services.database, caller.project, webhook_id, cursor=cursor, state=state, limit=limit)
-    return Page(
-        data=[_delivery(row) for row in found[:limit]],
-        has_more=len(found) > limit,
-        next_cursor=found[limit - 1].id if len(found) > limit else None,
-    )
+    return page_of(found, limit, _delivery)
 
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/redeliver", status_code=202, responses=documented(404, 422))

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.db import Database
 from api.jobs import repository as jobs
+from api.pages import own, row_at
 from api.problems import ApiError, FieldProblem, invalid
 from api.webhooks import outbox, repository
 from api.webhooks.models import Delivery, Webhook
@@ -89,9 +90,7 @@ def page(database: Database, project: str, *, cursor: str | None, limit: int) ->
         ApiError: the cursor is none of this list.
     """
     with database.read() as session:
-        before = repository.get(session, cursor) if cursor is not None else None
-        if cursor is not None and (before is None or before.project != project):
-            raise _no_cursor()
+        row_at(cursor, lambda key: own(repository.get(session, key), project))
         return repository.page(session, project, before=cursor, limit=limit + 1)
 
 
@@ -158,8 +157,7 @@ def deliveries(
     """
     with database.read() as session:
         hook = _get(session, project, webhook_id)
-        if cursor is not None and repository.delivery(session, hook, cursor) is None:
-            raise _no_cursor()
+        row_at(cursor, lambda key: repository.delivery(session, hook, key))
         return repository.deliveries(session, hook, before=cursor, state=state, limit=limit + 1)
 
 
@@ -193,8 +191,3 @@ def _joined(events: list[EventType] | None) -> str | None:
 
 def _new_secret() -> str:
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def _no_cursor() -> ApiError:
-    message = "is no cursor of this list: use next_cursor of the page before"
-    return invalid(FieldProblem(parameter="cursor", code="invalid_cursor", message=message))

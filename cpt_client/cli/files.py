@@ -8,8 +8,9 @@ import typer
 from rich.table import Table
 
 from cpt_client.cli import exits
-from cpt_client.cli.output import console, print_json
+from cpt_client.cli.output import columns, print_json, print_list
 from cpt_client.client import Client
+from cpt_client.models import Checkpoint, Dataset
 from cpt_client.view import text
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -30,20 +31,16 @@ def logs(
 def checkpoints(job_id: str, *, url: str | None, as_json: bool) -> None:
     """Print a job's checkpoints."""
     with exits.reporting(), Client(url) as client:
-        found = list(client.checkpoints(job_id))
-    if as_json:
-        for item in found:
-            print_json(item)
-        return
-    table = _table("ID", "STEP", "KIND", "ATTEMPT", "SIZE", "MADE")
+        print_list(client.checkpoints(job_id), _checkpoints, nothing="no checkpoints yet", as_json=as_json)
+
+
+def _checkpoints(found: list[Checkpoint]) -> Table:
+    table = columns("ID", "STEP", "KIND", "ATTEMPT", "SIZE", "MADE")
     for item in found:
         table.add_row(
             item.id, str(item.step), item.kind, str(item.attempt), _megabytes(item.size), f"{item.created_at:%F %T}"
         )
-    if found:
-        console().print(table)
-    else:
-        typer.echo("no checkpoints yet")
+    return table
 
 
 def download(job_id: str, *, url: str | None, checkpoint: str | None, best: bool, output: Path | None) -> None:
@@ -81,19 +78,16 @@ def upload_dataset(name: str, archive: Path, *, url: str | None, as_json: bool) 
 def list_datasets(*, url: str | None, as_json: bool) -> None:
     """Print the uploaded datasets."""
     with exits.reporting(), Client(url) as client:
-        found = list(client.datasets())
-    if as_json:
-        for item in found:
-            print_json(item)
-        return
-    table = _table("NAME", "FILES", "SIZE", "UNPACKED", "UPLOADED")
+        nothing = "no datasets; `cpt datasets upload NAME ARCHIVE` makes one"
+        print_list(client.datasets(), _datasets, nothing=nothing, as_json=as_json)
+
+
+def _datasets(found: list[Dataset]) -> Table:
+    table = columns("NAME", "FILES", "SIZE", "UNPACKED", "UPLOADED")
     for item in found:
         sizes = _megabytes(item.size), _megabytes(item.unpacked_size)
         table.add_row(item.name, str(item.files), *sizes, f"{item.created_at:%F %T}")
-    if found:
-        console().print(table)
-    else:
-        typer.echo("no datasets; `cpt datasets upload NAME ARCHIVE` makes one")
+    return table
 
 
 def delete_dataset(name: str, *, url: str | None) -> None:
@@ -101,13 +95,6 @@ def delete_dataset(name: str, *, url: str | None) -> None:
     with exits.reporting(), Client(url) as client:
         client.delete_dataset(name)
     typer.echo(f"{name} is deleted")
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=True)
-    return table
 
 
 def _megabytes(size: int) -> str:

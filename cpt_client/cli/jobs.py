@@ -12,7 +12,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from cpt_client.cli import exits
-from cpt_client.cli.output import console, print_json
+from cpt_client.cli.output import columns, console, print_json, print_list
 from cpt_client.cli.watch import stay
 from cpt_client.client import Client
 from cpt_client.models import Job
@@ -61,21 +61,12 @@ def list_jobs(
     """Print the jobs, newest first."""
     with exits.reporting(), Client(url) as client:
         jobs = client.list(states=states, queue=queue, archived=archived, limit=limit)
-        if as_json:
-            for job in jobs:
-                print_json(job)
-            return
-        table = _table(list(jobs))
-        if table.row_count:
-            console().print(table)
-        else:
-            typer.echo("no jobs; `cpt submit SPEC.yaml` makes one")
+        print_list(jobs, _table, nothing="no jobs; `cpt submit SPEC.yaml` makes one", as_json=as_json)
 
 
 def _table(jobs: list[Job]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "QUALITY", "COST", "AGE"):
-        table.add_column(heading, no_wrap=heading != "NAME", justify="right" if heading in ("LOSS", "AGE") else "left")
+    headings = ("ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "QUALITY", "COST", "AGE")
+    table = columns(*headings, wrapped=["NAME"], right=["LOSS", "AGE"])
     now = datetime.now(UTC)
     for job in jobs:
         latest, evaluation, cost = job.latest, job.evaluation, job.cost

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from cpt_client.cli import exits
-from cpt_client.cli.output import console, print_json
+from cpt_client.cli.output import columns, print_json, print_list
 from cpt_client.client import Client
 from cpt_client.models import Key
 from cpt_client.view import text
@@ -32,22 +32,12 @@ def create(
 def list_keys(*, url: str | None, project: str | None, as_json: bool) -> None:
     """Print the keys, newest first."""
     with exits.reporting(), Client(url) as client:
-        found = client.keys(project=project)
-        if as_json:
-            for key in found:
-                print_json(key)
-            return
-        table = _table(list(found))
-        if table.row_count:
-            console().print(table)
-        else:
-            typer.echo("no keys; `cpt keys create NAME` makes one")
+        keys = client.keys(project=project)
+        print_list(keys, _table, nothing="no keys; `cpt keys create NAME` makes one", as_json=as_json)
 
 
 def _table(keys: list[Key]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("ID", "NAME", "SCOPE", "STATE", "LAST USED", "AGE"):
-        table.add_column(heading, no_wrap=heading != "NAME")
+    table = columns("ID", "NAME", "SCOPE", "STATE", "LAST USED", "AGE", wrapped=["NAME"])
     now = datetime.now(UTC)
     for key in keys:
         table.add_row(

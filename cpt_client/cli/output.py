@@ -1,11 +1,17 @@
-"""Consoles, and JSON for scripts."""
+"""Consoles, tables, and JSON for scripts."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
+import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.table import Table
+
+Item = TypeVar("Item", bound=BaseModel)
 
 FILE_WIDTH = 200
 """Columns when the output is no terminal."""
@@ -25,3 +31,22 @@ def print_json(item: BaseModel) -> None:
     """Print an answer of the API as one line of JSON, with the fields this client does not know."""
     sys.stdout.write(item.model_dump_json() + "\n")
     sys.stdout.flush()
+
+
+def print_list(found: Iterable[Item], table: Callable[[list[Item]], Table], *, nothing: str, as_json: bool) -> None:
+    """Print what was found as a table, or as JSON line by line as it comes; `nothing` where a table would be empty."""
+    if as_json:
+        for item in found:
+            print_json(item)
+    elif items := list(found):
+        console().print(table(items))
+    else:
+        typer.echo(nothing)
+
+
+def columns(*headings: str, wrapped: Collection[str] = (), right: Collection[str] = ()) -> Table:
+    """A table without lines. What is not among `wrapped` stays on one line."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading not in wrapped, justify="right" if heading in right else "left")
+    return table

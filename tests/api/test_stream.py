@@ -332,8 +332,8 @@ def test_a_change_that_commits_late_is_waited_for(database: Database) -> None:
             other.execute(update(Job).where(Job.id == early.id).values(message="committed first"))
         batch = service.changes(database, "default", after=start)
         assert batch.entries == ()
-        assert batch.head == start
-    found = service.changes(database, "default", after=start)
+    # Transactions in other databases of the server move the head, so that only what follows it tells.
+    found = service.changes(database, "default", after=batch.head)
     assert [json.loads(entry.data.split(b"data: ", 1)[1])["id"] for entry in found.entries] == [late.id, early.id]
 
 

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from cpt_core.quant import QuantConv2d, QuantLinear, native, quantize_model
 from cpt_core.quant.integer import Codes, torch_products
 from cpt_core.quant.integer import native_products as native_functions
-from cpt_core.quant.integer.codes import code_error, code_tensor, code_weight
+from cpt_core.quant.integer.codes import code_error, code_weight
 from cpt_core.quant.integer.native_products import Geometry
-from cpt_core.quant.ranges import tensor_range
+from tests.core.codes import EXACT, FIXED_POINT, input_codes, levels, numbers, random
 
-EXACT, FIXED_POINT = 1e-5, 1e-4
-"""Relative error against float64 of what is exact up to floats, and of what takes 16-bit fixed point."""
 TIE = 3e-3
-"""Of what has numbers halfway between two of 8-bit fixed point fall to either side."""
+"""Relative error against float64 of what has numbers halfway between two of 8-bit fixed point fall to either side."""
 NARROW = 1.2e-2
 """Of what takes 8-bit fixed point, of normally distributed weights: 0.7 %, more where a column has few of them."""
 SEED = torch.tensor(7)
@@ -30,29 +28,6 @@ def _built():
     if not native.available() and not any(map(shutil.which, ("c++", "g++", "gcc", "cc"))):
         pytest.skip("this machine has no C++ compiler, so the C++ functions were not built")
     assert native.available(), "cpt_core.quant._native was not built although there is a compiler: make install"
-
-
-def levels(bits: int) -> Tensor:
-    return torch.tensor(2**bits - 1, dtype=torch.int32)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape) + seed))
-    return x.contiguous(memory_format=CHANNELS_LAST) if x.dim() == 4 else x
-
-
-def input_codes(x: Tensor, bits: int) -> Codes:
-    return code_tensor(x, *tensor_range(x), levels(bits))
-
-
-def numbers(x: Codes, group_dim: int = 0) -> Tensor:
-    """What the codes stand for, in float64."""
-    low, scale = x.low.double(), x.scale.double()
-    if low.dim():
-        shape = [1] * x.codes.dim()
-        shape[group_dim] = -1
-        low, scale = low.view(shape), scale.view(shape)
-    return x.codes.double() * scale + low
 
 
 def narrow(weights: Tensor, over: tuple[int, ...]) -> Tensor:

@@ -11,44 +11,23 @@ from torch import Tensor, nn
 from cpt_core.quant import gpu, native, quantize_model, sbm
 from cpt_core.quant.integer import Codes, torch_products, triton_output, triton_products, triton_tuning, triton_weight
 from cpt_core.quant.integer import native_products as native_functions
-from cpt_core.quant.integer.codes import code_error, code_tensor, code_weight
+from cpt_core.quant.integer.codes import code_error, code_weight
 from cpt_core.quant.integer.native_products import Geometry
 from cpt_core.quant.passes import passes
-from cpt_core.quant.ranges import tensor_range
+from tests.core import codes
+from tests.core.codes import EXACT, FIXED_POINT, input_codes, numbers
 
-EXACT, FIXED_POINT = 1e-5, 1e-4
-"""Relative error against float64 of what is exact up to floats, and of what takes 16-bit fixed point."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LARGEST_PRODUCT = 128 * 128
 """Of signed bytes."""
 ALL_GRADIENTS = (True, True, True)
 
-
-def levels(bits: int) -> Tensor:
-    return torch.tensor(2**bits - 1, dtype=torch.int32, device=DEVICE)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape) + seed)).to(DEVICE)
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+levels = partial(codes.levels, device=DEVICE)
+random = partial(codes.random, device=DEVICE)
 
 
 def seed(value: int = 7) -> Tensor:
     return torch.tensor(value, device=DEVICE)
-
-
-def input_codes(x: Tensor, bits: int) -> Codes:
-    return code_tensor(x, *tensor_range(x), levels(bits))
-
-
-def numbers(x: Codes, group_dim: int = 0) -> Tensor:
-    """What the codes stand for, in float64."""
-    low, scale = x.low.double(), x.scale.double()
-    if low.dim():
-        shape = [1] * x.codes.dim()
-        shape[group_dim] = -1
-        low, scale = low.view(shape), scale.view(shape)
-    return x.codes.double() * scale + low
 
 
 def error(mine: Tensor, exact: Tensor) -> float:
