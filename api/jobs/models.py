@@ -25,7 +25,6 @@ class Job(Base):
     __table_args__ = (
         UniqueConstraint("project", "idempotency_key", name="uq_jobs_idempotency"),
         CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in State)})", name="ck_jobs_state"),
-        Index("ix_jobs_claim", "state", "queue", "priority", "pk"),
         Index("ix_jobs_list", "project", "pk"),
         Index("ix_jobs_queue_deadline", "queue_deadline"),
         Index("ix_jobs_checkpoint_of", "checkpoint_of"),
@@ -89,6 +88,9 @@ class Job(Base):
     checkpoint_of: Mapped[str | None] = mapped_column(Text)
     """The job among whose files `last_checkpoint` lies, until this one has registered its own; null: this one. Those
     files stay as long as somebody starts from them."""
+
+
+Index("ix_jobs_claim", Job.state, Job.queue, Job.project, Job.priority.desc(), Job.pk)
 
 
 class JobLabel(Base):
