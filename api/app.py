@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-from alembic.runtime.migration import MigrationContext
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import inspect, text
 
 from api import problems
 from api.agent.endpoints import router as agent_router
@@ -200,5 +200,7 @@ def _guard(app: FastAPI, settings: ApiSettings) -> None:
 
 def database_revision(services: ServicesDep) -> str | None:
     """The migration at which the database is; None: it is empty."""
-    with services.database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    with services.database.read() as session:
+        if not inspect(session.connection()).has_table("alembic_version"):
+            return None
+        return session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

@@ -28,7 +28,7 @@ class Job(Base):
         Index("ix_jobs_list", "project", "pk"),
         Index("ix_jobs_queue_deadline", "queue_deadline"),
         Index("ix_jobs_checkpoint_of", "checkpoint_of"),
-        Index("ix_jobs_changed", "project", "changed"),
+        Index("ix_jobs_changed", "changed", "project"),
         Index("ix_jobs_sweep", "sweep", "pk"),
     )
 

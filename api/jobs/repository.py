@@ -130,9 +130,12 @@ def store(job: Job, attempt: Attempt | None, ledger: Ledger) -> None:
 def log(session: Session, job: Job, records: Sequence[LogRecord]) -> None:
     """Append records to the job's log, at the positions that follow, and remember the newest of each kind."""
     events, metrics = [], []
-    for record in records:
-        job.position += 1
-        row: dict[str, Any] = {"job": job.pk, "position": job.position, "attempt": job.attempt}
+    first = job.position + 1
+    job.position += len(records)
+    if job.pk is None:  # a new job is stored with the position that it gets here
+        session.flush()
+    for position, record in enumerate(records, first):
+        row: dict[str, Any] = {"job": job.pk, "position": position, "attempt": job.attempt}
         if isinstance(record, StepDone):
             metrics.append(row | {name: getattr(record, name) for name in METRIC_FIELDS})
         else:

@@ -232,14 +232,19 @@ Item = TypeVar("Item")
 class Page(Resource, Generic[Item]):
     """One page of a list."""
 
-    object: Literal["list"] = "list"
-    """Kind of this resource."""
-    data: list[Item]
-    """The items."""
-    has_more: bool
-    """There is another page."""
-    next_cursor: str | None
-    """Pass as the list's cursor parameter for the next page; for logs, also when more may come later."""
+    # For each `Page[...]` made at import, docstrings would be looked for in the source of every caller: half a second.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+    object: Annotated[Literal["list"], Field(description="Kind of this resource.")] = "list"
+    data: Annotated[list[Item], Field(description="The items.")]
+    has_more: Annotated[bool, Field(description="There is another page.")]
+    next_cursor: Annotated[
+        str | None,
+        Field(
+            description="Pass as the list's cursor parameter for the next page; "
+            "for logs, also when more may come later."
+        ),
+    ]
 
 
 class LogEntry(BaseModel):

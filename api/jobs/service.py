@@ -115,10 +115,9 @@ def insert(
     )
     repository.store(job, None, Ledger())
     session.add(job)
-    session.flush()
+    repository.log(session, job, [StateChanged(state=State.QUEUED)])
     session.add_all(JobLabel(job=job.pk, label=label) for label in resources.labels)
     datasets.link(session, project, job, spec)
-    repository.log(session, job, [StateChanged(state=State.QUEUED)])
     return job
 
 

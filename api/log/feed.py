@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -24,6 +25,11 @@ logger = logging.getLogger(__name__)
 
 RING_ENTRIES = 2000
 RETRY_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 15.0
+"""After so much silence listeners are sent a comment, so that proxies and clients know the connection to be alive."""
+LISTENER_SECONDS = 0.0002
+"""What one listener adds to the pause after each read. So many of them get fewer and larger messages, and leave room
+for the requests that make the log grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,8 @@ class Feed:
         self._dirty = asyncio.Event()
         self._dirty.set()  # what was committed before this feed could be woken
         self._grown = asyncio.Event()
-        self._shared: tuple[int, int, bytes] | None = None
+        self._shared: dict[frozenset[str] | None, tuple[int, int, bytes]] = {}
+        self._told = time.monotonic()
         self.tail = self.head = start
         self.end: str | None = None
         """What the log ended with."""
@@ -88,8 +95,9 @@ class Feed:
         """Read whatever comes until the log ends."""
         limiter = CapacityLimiter(1)  # not one of the threads that serve requests: those may all wait for locks
         while self.end is None:
+            silence = self._told + KEEP_ALIVE_SECONDS - time.monotonic()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience()):
+                async with asyncio.timeout(min(self._patience(), silence)):
                     await self._dirty.wait()
             self._dirty.clear()
             try:
@@ -106,8 +114,8 @@ class Feed:
             self._take(batch)
             if batch.more:
                 self._dirty.set()
-            if self._interval:
-                await asyncio.sleep(self._interval)
+            elif self.end is None:
+                await asyncio.sleep(max(self._interval, self.listeners * LISTENER_SECONDS))
 
     def _take(self, batch: Batch) -> None:
         if batch.head > self.head or batch.end is not None:
@@ -118,24 +126,26 @@ class Feed:
             while self._ring and self._ring[0].position <= self.tail:  # those of one stamp go together
                 self._ring.popleft()
             self._notify()
+        elif time.monotonic() - self._told >= KEEP_ALIVE_SECONDS:
+            self._notify()
 
     def _notify(self) -> None:
+        self._told = time.monotonic()
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
     async def grown(self, position: int) -> None:
-        """Until there is something behind the position, or never will be."""
-        while self.head <= position and self.end is None and self.failed is None:
+        """Until there is something behind the position, or never will be, or there has been nothing for long."""
+        if self.head <= position and self.end is None and self.failed is None:
             await self._grown.wait()
 
-    def after(self, position: int, kinds: Collection[str] | None) -> bytes:
+    def after(self, position: int, kinds: frozenset[str] | None) -> bytes:
         """The ring's entries of these kinds behind a position that is not before `tail`."""
-        if kinds is not None:
-            return self._joined(position, kinds)
-        if self._shared is None or self._shared[:2] != (position, self.head):
-            self._shared = (position, self.head, self._joined(position, None))
-        return self._shared[2]
+        shared = self._shared.get(kinds)
+        if shared is None or shared[:2] != (position, self.head):
+            shared = self._shared[kinds] = (position, self.head, self._joined(position, kinds))
+        return shared[2]
 
-    def _joined(self, position: int, kinds: Collection[str] | None) -> bytes:
+    def _joined(self, position: int, kinds: frozenset[str] | None) -> bytes:
         new = list(takewhile(lambda entry: entry.position > position, reversed(self._ring)))
         return b"".join(entry.data for entry in reversed(new) if kinds is None or entry.kind in kinds)

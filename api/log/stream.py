@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 
 from anyio import to_thread
@@ -15,13 +16,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.hub import Hub
-from api.log.feed import Batch, Feed
+from api.log.feed import KEEP_ALIVE_SECONDS, Batch, Feed
 from api.problems import ApiError
 
 logger = logging.getLogger(__name__)
 
-KEEP_ALIVE_SECONDS = 15.0
-"""After so much silence a comment is sent, so that proxies and clients know the connection to be alive."""
 KEEP_ALIVE = b": keep-alive\n\n"
 SLOW_SECONDS = 30.0
 """A listener that takes nothing for so long is dropped; it goes on from its last id when it comes again."""
@@ -32,7 +31,7 @@ async def messages(
     follow: Callable[[int], AbstractContextManager[Feed]],
     read: Callable[[int], Batch],
     position: int,
-    kinds: Collection[str] | None = None,
+    kinds: frozenset[str] | None = None,
 ) -> AsyncIterator[bytes]:
     """Messages behind a position, without a gap or a repeat, until the log ends.
 
@@ -54,29 +53,22 @@ async def messages(
         if batch.more:
             continue
         with follow(position) as feed:
+            sent = time.monotonic()
             while True:
-                grown = await _grown(feed, position)
+                await feed.grown(position)
                 if position < feed.tail:  # it was so slow that the feed has forgotten what comes next
                     break
-                if not grown:
-                    yield KEEP_ALIVE
-                elif feed.head > position:
+                data = KEEP_ALIVE
+                if feed.head > position:
                     data, position = feed.after(position, kinds), feed.head
-                    if data:
-                        yield data
                 elif feed.end is not None:
                     yield _end(feed.end)
                     return
-                else:
+                elif feed.failed is not None:
                     return
-
-
-async def _grown(feed: Feed, position: int) -> bool:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-            await feed.grown(position)
-            return True
-    return False
+                if data or time.monotonic() - sent > KEEP_ALIVE_SECONDS:  # it has grown, but not by these kinds
+                    yield data or KEEP_ALIVE
+                    sent = time.monotonic()
 
 
 def _end(state: str) -> bytes:

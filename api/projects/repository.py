@@ -16,10 +16,8 @@ DEFAULT = "default"
 
 def get(session: Session, project_id: str, *, lock: bool = False) -> Project | None:
     """The project, locked against other writers if asked."""
-    query = select(Project).where(Project.id == project_id)
-    if lock:  # as it is now, not as this transaction may have seen it before
-        query = query.with_for_update().execution_options(populate_existing=True)
-    return session.scalars(query).one_or_none()
+    # With the lock: as it is now, not as this transaction may have seen it before.
+    return session.get(Project, project_id, with_for_update=lock or None, populate_existing=lock)
 
 
 def page(session: Session, *, after: str | None, limit: int) -> list[Project]:

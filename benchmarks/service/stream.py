@@ -43,7 +43,9 @@ async def measure(server: Api, listeners: int, events: int, rate: float) -> Figu
     port = int(server.url.rsplit(":", 1)[1])
     delays: list[float] = []
     listening = [asyncio.create_task(_listen(port, attempt.job, events, delays)) for _ in range(listeners)]
-    while server.http.get("/metrics").text.count(f"cpt_stream_listeners {float(listeners)}") == 0:
+    while f"cpt_stream_listeners {float(listeners)}\n" not in server.http.get("/metrics").text:
+        for refused in (task for task in listening if task.done()):
+            refused.result()
         await asyncio.sleep(0.2)
     resident = psutil.Process(server.pid).memory_info().rss / 1e6
     took = await asyncio.to_thread(_report, attempt, events, rate)
@@ -55,16 +57,23 @@ async def measure(server: Api, listeners: int, events: int, rate: float) -> Figu
 
 
 def _report(attempt: Attempt, events: int, rate: float) -> float:
+    """Report events at a rate as a worker does: one append after another, each with all that has come meanwhile."""
     began = time.monotonic()
-    for index in range(events):
-        time.sleep(max(0.0, began + index / rate - time.monotonic()))
-        attempt.append([dump(Log(message=str(time.monotonic_ns()))).encode()])
+    reported = 0
+    while reported < events:
+        time.sleep(max(0.0, began + reported / rate - time.monotonic()))
+        due = min(events, int((time.monotonic() - began) * rate) + 1) - reported
+        attempt.append([dump(Log(message=str(time.monotonic_ns()))).encode() for _ in range(due)])
+        reported += due
     return time.monotonic() - began
 
 
 async def _listen(port: int, job: str, events: int, delays: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET /v1/jobs/{job}/stream?types=log HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
+    writer.write(f"GET /v1/jobs/{job}/stream?types=log HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+    status = await reader.readline()
+    if b" 200 " not in status:
+        raise RuntimeError(f"a listener got {status.decode().strip()}")
     seen, rest = 0, b""
     while seen < events and (data := await reader.read(65536)):
         now = time.monotonic_ns()

@@ -199,7 +199,7 @@ def _followed(running: Running, count: int) -> bool:
 
 
 def test_a_silent_stream_is_kept_alive(running: Running, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.log.stream.KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("api.log.feed.KEEP_ALIVE_SECONDS", 0.05)
     with (
         httpx.Client(trust_env=False) as http,
         http.stream("GET", f"{running.url}/v1/jobs/{job}/stream", params={"after": 1}) as answer,
