@@ -158,9 +158,10 @@ def flatness() -> dict[str, float]:
 
 
 def steps() -> dict[str, Any]:
-    """Training steps of published sizes, every form: `cpt bench --device cuda`, with the joules of all of them."""
+    """Training steps of published sizes, every form: `cpt bench --device cuda`, with the joules of a step."""
     from cpt_core import energy
     from cpt_core.bench import forms
+    from cpt_core.bench.joules import measure_joules
     from cpt_core.bench.machine import measure_machine
     from cpt_core.bench.measure import measure
     from cpt_core.bench.workloads import WORKLOADS
@@ -168,10 +169,11 @@ def steps() -> dict[str, Any]:
     machine = measure_machine(device="cuda")
     meter = energy.open_meter("cuda")
     wanted = [*forms.defaults("cuda"), "int8, 3 bits forward"]
-    made = [measure(workload, wanted, machine, rounds=ROUNDS, device="cuda") for workload in WORKLOADS.values()]
+    made = {name: measure(load, wanted, machine, rounds=ROUNDS, device="cuda") for name, load in WORKLOADS.items()}
+    joules = {name: measure_joules(load, wanted, meter, device="cuda") for name, load in WORKLOADS.items()}
     return {
-        "workloads": [benchmark.model_dump() for benchmark in made],
-        "energy": {"source": meter.source.model_dump(), "joules": meter.joules()},
+        "workloads": [benchmark.model_dump() for benchmark in made.values()],
+        "energy": {"source": meter.source.model_dump(), "joules_of_a_step": joules},
     }
 
 

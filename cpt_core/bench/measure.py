@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from cpt_core.bench.forms import BASE, FORMS, NAIVE, Form
+from cpt_core.bench.forms import BASE, FORMS, NAIVE
 from cpt_core.bench.machine import Machine, finish
 from cpt_core.bench.saved import saved_bytes
 from cpt_core.bench.workloads import Step, Workload
@@ -74,7 +74,7 @@ def measure(
         device: kind of device that takes the steps, "cpu" or "cuda".
     """
     names = [BASE, *(name for name in wanted if name != BASE)]
-    taken = {name: _Taken(workload, FORMS[name], seed, device) for name in names}
+    taken = {name: Taken(workload, name, seed, device) for name in names}
     for _ in range(rounds):
         for form in taken.values():
             form.time()
@@ -110,10 +110,12 @@ def measure(
     )
 
 
-class _Taken:
+class Taken:
     """The steps that one form has taken."""
 
-    def __init__(self, workload: Workload, form: Form, seed: int, device: str) -> None:
+    def __init__(self, workload: Workload, name: str, seed: int, device: str) -> None:
+        """Take one that does not count; `name` is the form's."""
+        form = FORMS[name]
         torch.manual_seed(seed)
         model = workload.build().to(device)
         form.prepare(model)
@@ -125,7 +127,7 @@ class _Taken:
             self.saved = saved_bytes(self.step, self.step.parameters())
 
     def time(self) -> None:
-        """Take one more step."""
+        """Take one more step, to its end."""
         with self._form.within(self._device):
             finish(self._device)
             began = time.perf_counter()
@@ -133,6 +135,6 @@ class _Taken:
             finish(self._device)
             self.seconds.append(time.perf_counter() - began)
 
-    def over(self, other: _Taken) -> list[float]:
+    def over(self, other: Taken) -> list[float]:
         """Its times divided by the other's in the same rounds."""
         return [mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)]

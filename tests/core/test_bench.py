@@ -1,16 +1,22 @@
 """What `cpt bench` times: forms of a training step that compute the same."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
 
 from cpt_core.bench import forms
 from cpt_core.bench.forms import BASE, FORMS, NAIVE
+from cpt_core.bench.joules import measure_joules
 from cpt_core.bench.machine import Machine, measure_machine
 from cpt_core.bench.measure import measure
 from cpt_core.bench.naive import quantize_naively
 from cpt_core.bench.saved import saved_bytes
 from cpt_core.bench.workloads import WORKLOADS, Images, Step, Text
+from cpt_core.energy import EnergyMeter
+from cpt_core.energy.counter import Counter
+from cpt_core.events import EnergySource
 from cpt_core.models import create_model
 from cpt_core.quant import quantize_model
 
@@ -71,6 +77,31 @@ def test_every_form_of_a_step_is_timed_against_fp32_in_the_same_rounds(workload)
 def test_without_the_naive_form_nothing_is_compared_with_it():
     benchmark = measure(Images("resnet8", batch_size=2), ["simulated"], MACHINE, rounds=2)
     assert [(timing.form, timing.over_naive) for timing in benchmark.timings] == [(BASE, None), ("simulated", None)]
+
+
+def test_the_form_tf32_lets_products_and_convolutions_take_it_and_the_others_do_not():
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    for form, allowed in (("tf32", True), (BASE, False)):
+        with FORMS[form].within("cuda"):
+            assert (products.allow_tf32, convolutions.allow_tf32) == (allowed, allowed)
+        assert (products.allow_tf32, convolutions.allow_tf32) == before
+    assert FORMS["tf32"].available("cuda")
+    assert "tf32" not in forms.available("cpu")
+
+
+def test_joules_of_a_step_are_over_a_window_of_many():
+    one_watt = EnergyMeter(EnergySource(source="rapl", scope="a test"), [Counter(time.perf_counter_ns, 1e-9)])
+    began, workload = time.perf_counter(), Images("resnet8", batch_size=2)
+    joules = measure_joules(workload, ["fp32", "simulated"], one_watt, seconds=0.5)
+    assert time.perf_counter() - began > 2 * 0.5
+    assert list(joules) == ["fp32", "simulated"]
+    assert all(0 < joule < 0.5 for joule in joules.values())  # so that there were several steps to a window
+
+
+def test_without_a_counter_the_joules_of_a_step_are_not_known():
+    nothing = EnergyMeter(EnergySource(source=None, reason="a test"))
+    assert measure_joules(Images("resnet8", batch_size=2), ["fp32"], nothing, seconds=0) == {"fp32": None}
 
 
 def test_forms_that_take_minutes_to_begin_wait_to_be_asked_for():
