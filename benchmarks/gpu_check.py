@@ -30,6 +30,10 @@ EXACT, FIXED_POINT = 1e-5, 1e-4
 """Largest relative errors against float64: of sums of codes, and where 16-bit fixed point takes part."""
 SIDE, SMALL_SIDE = 4096, 40
 """Of the matrices that are timed, and of those that are checked."""
+E4M3 = 2.0**-4
+"""Largest relative error of codes above 5 bits as 8-bit floats, of any one of them."""
+FP8_SUMS = 1e-3
+"""Of sums of exact codes as 8-bit floats: Hopper's tensor cores add them up with fewer bits than float32."""
 ROUNDS, STEPS = 9, 30
 Check = dict[str, Any]
 
@@ -136,12 +140,34 @@ def _errors(geometry: Geometry, bits: int, device: str) -> dict[str, tuple[float
     }
 
 
+def fp8_products(device: str) -> Iterator[Check]:
+    """The product of codes as 8-bit floats at each width against float64; none where the device has no FP8."""
+    import torch
+
+    from cpt_core.quant.integer import fp8_products
+    from cpt_core.quant.integer.codes import code_tensor, code_weight
+    from cpt_core.quant.ranges import tensor_range
+
+    if fp8_products.lacking(torch.device(device)):
+        return
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(shape, generator=generator).to(device) for shape in ((SMALL_SIDE, 300), (20, 300)))
+    for bits in range(2, 9):
+        levels = torch.tensor(2**bits - 1, dtype=torch.int32, device=device)
+        x, w = code_tensor(a, *tensor_range(a), levels), code_weight(b, levels)
+        inputs = x.codes.double() * x.scale + x.low
+        weights = w.codes.double() * w.scale[:, None] + w.low[:, None]
+        exact = inputs @ weights.t()
+        error = float((fp8_products.linear(x, w, None).double() - exact).norm() / exact.norm())
+        yield check(f"linear in FP8, {bits} bits: output", error, FP8_SUMS if bits <= 5 else E4M3)
+
+
 def flatness() -> dict[str, float]:
-    """Seconds of one product of 4096 x 4096 codes at each width, and of torch's in fp32 with and without TF32."""
+    """Seconds of one product of 4096 x 4096 codes at each width, also as FP8, and of torch's in fp32 and TF32."""
     import torch
 
     from cpt_core.bench.machine import shortest
-    from cpt_core.quant.integer import triton_products
+    from cpt_core.quant.integer import fp8_products, triton_products
     from cpt_core.quant.integer.codes import code_tensor, code_weight
     from cpt_core.quant.ranges import tensor_range
 
@@ -154,6 +180,8 @@ def flatness() -> dict[str, float]:
         levels = torch.tensor(2**bits - 1, dtype=torch.int32, device="cuda")
         x, w = code_tensor(a, *tensor_range(a), levels), code_weight(b, levels)
         seconds[f"{bits} bits"] = shortest(lambda x=x, w=w: triton_products.linear(x, w, None), "cuda")
+    if fp8_products.lacking(a.device) is None:
+        seconds["8 bits in FP8"] = shortest(lambda: fp8_products.linear(x, w, None), "cuda")
     return seconds
 
 
@@ -168,7 +196,8 @@ def steps() -> dict[str, Any]:
 
     machine = measure_machine(device="cuda")
     meter = energy.open_meter("cuda")
-    wanted = [*forms.defaults("cuda"), "int8, 3 bits forward"]
+    extra = {"int8, 3 bits forward", "fp8"} & set(forms.available("cuda"))
+    wanted = [*forms.defaults("cuda"), *sorted(extra)]
     made = {name: measure(load, wanted, machine, rounds=ROUNDS, device="cuda") for name, load in WORKLOADS.items()}
     joules = {name: measure_joules(load, wanted, meter, device="cuda") for name, load in WORKLOADS.items()}
     return {
@@ -217,7 +246,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return NO_GPU
-    checks = [*quantisers(device), *products(device)]
+    checks = [*quantisers(device), *products(device), *fp8_products(device)]
     report: dict[str, Any] = {"device": "cpu, interpreted: nothing was timed", "checks": checks}
     if device == "cuda":
         import torch

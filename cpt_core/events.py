@@ -77,7 +77,7 @@ class Started(Event):
     """Source of `energy_joules` in the steps."""
     grid_gco2e_per_kwh: GridFactor | None = None
     """Grams of CO2-equivalent per kWh of electricity, by which energy is converted: a setting of the worker."""
-    backends: dict[Literal["simulated", "int8"], list[str]] = Field(default_factory=dict)
+    backends: dict[Literal["simulated", "int8", "fp8"], list[str]] = Field(default_factory=dict)
     """The quantised layers by what computes their products, see `precision.backend`."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Versions of what runs: python, torch, cpt_core; and the instructions that products in integers take."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from cpt_core.bench.naive import BACKWARD_BITS, FORWARD_BITS, quantize_naively
 from cpt_core.quant import gpu, native, quantize_model
-from cpt_core.quant.integer import InputGradient
+from cpt_core.quant.integer import InputGradient, fp8_products
 
 BASE = "fp32"
 """The form that the others are compared with."""
@@ -59,6 +59,10 @@ def _taking_tf32(allowed: bool) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
+def _has_fp8(device: str) -> bool:
+    return fp8_products.lacking(torch.device(device)) is None
+
+
 def _quantized(
     model: nn.Module, backend: str, forward_bits: int = FORWARD_BITS, input_gradient: InputGradient = "exact"
 ) -> None:
@@ -93,6 +97,7 @@ FORMS: dict[str, Form] = {
     "simulated": Form(partial(_quantized, backend="simulated")),
     "int8": Form(partial(_quantized, backend="int8")),
     "int8, fast input gradients": Form(partial(_quantized, backend="int8", input_gradient="fast"), by_default=False),
+    "fp8": Form(partial(_quantized, backend="fp8"), available=_has_fp8, by_default=False),
     "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), by_default=False),
 }
 """All forms, by name."""

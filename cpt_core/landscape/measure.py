@@ -19,7 +19,7 @@ from cpt_core.events import Checkpoint, Evaluation
 from cpt_core.landscape import surface
 from cpt_core.landscape.record import Landscape, LandscapeError, Surface
 from cpt_core.models import build_model
-from cpt_core.quant import PrecisionState, quantize_model
+from cpt_core.quant import BackendError, PrecisionState, quantize_model
 from cpt_core.seeding import derive
 from cpt_core.spec import JobSpec, TextDatasetSpec
 from cpt_core.train.errors import DivergedError, SpecError
@@ -135,10 +135,10 @@ def make_probe(
     task, source = _task(spec, ranks, data_root, samples, seed)
     try:
         model = build_model(spec, task.outputs).to(ranks.device)
-    except SpecError as error:  # a model from outside that is not installed here
+        model.to(memory_format=torch.channels_last)  # as in training, so that the loss is the same to the last bit
+        precision = quantize_model(model, quantizer=spec.precision.quantizer, backend=spec.precision.backend)
+    except (SpecError, BackendError) as error:  # a model from outside, or products, that are not here
         raise LandscapeError(str(error)) from error
-    model.to(memory_format=torch.channels_last)  # as in training, so that the loss is the same to the last bit
-    precision = quantize_model(model, quantizer=spec.precision.quantizer, backend=spec.precision.backend)
     try:
         model.load_state_dict(state.exported)
     except RuntimeError as error:

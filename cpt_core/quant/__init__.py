@@ -10,8 +10,10 @@ from cpt_core.quant.attention import QuantMultiheadAttention
 from cpt_core.quant.convert import PrecisionState, quantize_model
 from cpt_core.quant.layers import QuantConv2d, QuantLinear
 from cpt_core.quant.lstm import QuantLSTM
+from cpt_core.quant.registry import BackendError
 
 __all__ = [
+    "BackendError",
     "PrecisionState",
     "QuantConv2d",
     "QuantLSTM",

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpt_core.quant import integer
 from cpt_core.quant.layers import QuantizedLayer
 
 
@@ -87,10 +86,10 @@ class QuantMultiheadAttention(nn.MultiheadAttention, QuantizedLayer):
         distinct = dict.fromkeys(first.values())
         biases = (None, None, None) if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
         weights = self.quantized_weights()[:3]
-        if self.in_integers(query):
+        if self.on_codes(query):
             codes = {name: self.code_input(inputs[name].contiguous(), name) for name in distinct}
             return [
-                integer.linear(x, codes[first[name]], weight, bias, self.error_rounding(product))
+                self.linear_of_codes(x, codes[first[name]], weight, bias, product)
                 for product, ((name, x), weight, bias) in enumerate(zip(inputs.items(), weights, biases, strict=True))
             ]
         rounded = {name: self.quantize_input(inputs[name], name) for name in distinct}

@@ -127,8 +127,10 @@ def quantize_model(
         model: any module. Layers that are quantised already join the returned state.
         quantizer: name of the scheme.
         backend: what quantised products are computed in: "simulated", the model's own floating point; "int8", integers
-            in each layer that can, while both widths are 8 bits or less; "auto", integers where that is faster.
-        input_gradient: "fast" has integer products take the weight in 8-bit fixed point for the gradient of their
+            in each layer that can, while both widths are 8 bits or less; "auto", integers where that is faster; "fp8",
+            8-bit floats for the outputs of linear layers, attention's projections and 1x1 convolutions, see
+            `integer.fp8_products`.
+        input_gradient: "fast" has products of codes take the weight in 8-bit fixed point for the gradient of their
             input, which adds about 0.7 % of error to it, instead of in 16-bit.
         skip: names, or patterns such as "*.downsample", of layers to leave in full precision. By default what the model
             says in `full_precision_layers`, else the last linear layer, and the first layer where the scheme has it so.
@@ -138,10 +140,12 @@ def quantize_model(
         generator: where the first seed of the noise is drawn from; torch's global generator by default.
 
     Raises:
-        ValueError: an unknown quantizer or backend, a pattern that matches no layer, or no layer left to quantise.
+        BackendError: an unknown backend, or one that this device or the quantizer does not have; a ValueError.
+        ValueError: an unknown quantizer, a pattern that matches no layer, or no layer left to quantise.
     """
     scheme = find_quantizer(quantizer)
-    check_backend(backend, quantizer)
+    device = next(model.parameters()).device
+    check_backend(backend, quantizer, device)
     if quantizer != "sbm":
         backend = "simulated"  # of `auto`: the only one for the other schemes
     layers = quantizable_layers(model)
@@ -155,7 +159,6 @@ def quantize_model(
     chosen = {name: layer for name, layer in layers.items() if not any(fnmatchcase(name, p) for p in skip)}
     if not chosen:
         raise ValueError("the model has no layer to quantise but those skipped")
-    device = next(model.parameters()).device
     shared: dict[Widths | None, BitWidths] = {
         widths: BitWidths(stochastic=stochastic and scheme.stochastic_gradient).to(device)
         for widths in (None, *fixed.values())

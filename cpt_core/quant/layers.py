@@ -36,9 +36,9 @@ class QuantizedLayer(nn.Module):
     bit_widths: BitWidths
     quantizer: Quantizer
     backend: integer.Backend
-    """What computes its products: `int8` does wherever bit widths and input allow."""
+    """What computes its products, wherever bit widths and input allow."""
     input_gradient: integer.InputGradient
-    """How an integer product's gradient of the input is computed."""
+    """How the gradient of the input is computed from codes."""
     share: Share | None
     """How ranges are shared with other ranks; None: each rank has its own. See `share_ranges`."""
 
@@ -64,8 +64,8 @@ class QuantizedLayer(nn.Module):
             quantizer: how it rounds.
             bit_widths: its widths, shared with other layers; by default its own, in full precision.
             index: its number among the layers of a model, which makes its noise independent of theirs.
-            backend: "simulated", "int8" or "auto", see `integer.choose`.
-            input_gradient: how accurate that of an integer product is.
+            backend: "simulated", "int8", "fp8" or "auto", see `integer.choose`.
+            input_gradient: how accurate that of a product of codes is.
         """
         self.quantizer, self.share = quantizer, None
         self.backend = integer.choose(self, backend)
@@ -92,16 +92,22 @@ class QuantizedLayer(nn.Module):
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None, name: str = "", product: int = 0) -> Tensor:
         """The affine map of the rounded input by the rounded weight; `name` of the input, number of the product."""
-        if self.in_integers(x):
+        if self.on_codes(x):
             x = x.contiguous()
-            return integer.linear(x, self.code_input(x, name), weight, bias, self.error_rounding(product))
+            return self.linear_of_codes(x, self.code_input(x, name), weight, bias, product)
         y = F.linear(self.quantize_input(x, name), self.quantize_weight(weight), bias)
         return self.quantize_output_gradient(y, product)
 
-    def in_integers(self, x: Tensor) -> bool:
+    def linear_of_codes(
+        self, x: Tensor, codes: integer.Codes, weight: Tensor, bias: Tensor | None, product: int = 0
+    ) -> Tensor:
+        """As `linear`, of an `x` that has its `codes` already."""
+        return integer.linear(x, codes, weight, bias, self.error_rounding(product), fp8=self.backend == "fp8")
+
+    def on_codes(self, x: Tensor) -> bool:
         """Whether the product with `x` runs on codes, if its device has one of the layer's kind."""
         return (
-            self.backend == "int8"
+            self.backend != "simulated"
             and self.bit_widths.in_bytes
             and x.dtype == torch.float32
             and x.numel() > 0
@@ -160,7 +166,9 @@ class QuantConv2d(nn.Conv2d, QuantizedLayer):
         """The convolution of `input`, (batch, in_channels, height, width)."""
         if not self.bit_widths.quantize_forward:
             return super().forward(input)
-        if self.in_integers(input) and integer.has_convolutions(input.device):
+        if self.on_codes(input) and self.backend == "fp8":  # a linear layer at each pixel
+            return self.linear(input.movedim(-3, -1), self.weight.flatten(1), self.bias).movedim(-1, -3)
+        if self.on_codes(input) and integer.has_convolutions(input.device):
             x = input.contiguous(memory_format=torch.channels_last)
             place = self.stride[0], cast(int, self.padding[0])  # what integer.choose admits
             return integer.convolution(x, self.code_input(x), self.weight, self.bias, self.error_rounding(), *place)

@@ -98,7 +98,7 @@ class QuantLSTM(nn.LSTM, QuantizedLayer):
         bias = None
         if self.bias:
             bias = self.get_parameter(f"bias_ih_{name}") + self.get_parameter(f"bias_hh_{name}")
-        if self.in_integers(x) and integer.has_recurrences(x.device):
+        if self.on_codes(x) and integer.has_recurrences(x.device):
             weights = (self.get_parameter(f"weight_{part}_{name}") for part in ("ih", "hh"))
             y, h, c = IntegerRecurrence.apply(x.contiguous(), *weights, bias, h, c, self, name, index)
             return y, h, c

@@ -175,10 +175,10 @@ class JobSpec(SpecModel):
         devices = self.resources.devices
         self._check_length()
         self._check_model_fits_the_data()
-        if self.precision.backend == "int8" and self.precision.quantizer != "sbm":
+        backend, quantizer = self.precision.backend, self.precision.quantizer
+        if backend in ("int8", "fp8") and quantizer != "sbm":
             raise field_error(
-                "/precision/backend",
-                f"int8 needs the quantizer sbm, not {self.precision.quantizer}: use auto or simulated",
+                "/precision/backend", f"{backend} needs the quantizer sbm, not {quantizer}: use auto or simulated"
             )
         if self.evaluation.bits not in (None, 32) and self.precision.min_bits == 32:
             raise field_error(

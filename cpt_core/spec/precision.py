@@ -88,10 +88,13 @@ class PrecisionBase(SpecModel):
     quantizer: Literal["sbm", "dorefa", "wageubn"] = "sbm"
     """The quantiser: `sbm` (Banner et al. 2018), affine min/max with stochastic rounding of the errors; `dorefa` (Zhou
     et al. 2016); `wageubn` (Yang et al. 2020)."""
-    backend: Literal["simulated", "int8", "auto"] = "simulated"
+    backend: Literal["simulated", "int8", "fp8", "auto"] = "simulated"
     """What quantised products are computed in: `simulated`, floating point; `int8`, integers in each layer that can,
     while its widths are 8 bits or less, which needs the quantiser `sbm`; `auto`, integers where that is expected to be
-    faster. Integers give what is simulated up to the rounding of floats. The event `started` says which layers do."""
+    faster. Integers give what is simulated up to the rounding of floats. `fp8`, for GPUs since Ada and Hopper, has
+    linear layers and 1x1 convolutions multiply 8-bit floats (e4m3) for their outputs, and integers for their gradients:
+    exact up to 5 bits, while 6 to 8 bits are rounded once more, to four significant ones, which is another quantiser.
+    The event `started` says which layers do."""
     input_gradient: Literal["exact", "fast"] = "exact"
     """How integer products make the gradient of their input: `exact`, from the weight in 16-bit fixed point, up to 5e-5
     of the gradient; `fast`, in 8-bit, which adds an error of about 0.7 % and halves the products where instructions

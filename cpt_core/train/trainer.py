@@ -22,7 +22,7 @@ from cpt_core.lifecycle import Reason
 from cpt_core.model_limits import ModelLimits
 from cpt_core.models import build_model, sample_of
 from cpt_core.models.measure import measure
-from cpt_core.quant import integer, quantize_model
+from cpt_core.quant import BackendError, integer, quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
 from cpt_core.seeding import derive
@@ -73,12 +73,15 @@ class Trainer:
         self.model = build_model(spec, self.task.outputs).to(ranks.device)
         self.model.to(memory_format=torch.channels_last)  # a quarter faster on a CPU
         self.profile = cost.profile(self.model, *sample_of(spec))
-        self.precision = quantize_model(
-            self.model,
-            quantizer=precision.quantizer,
-            backend=precision.backend,
-            input_gradient=precision.input_gradient,
-        )
+        try:
+            self.precision = quantize_model(
+                self.model,
+                quantizer=precision.quantizer,
+                backend=precision.backend,
+                input_gradient=precision.input_gradient,
+            )
+        except BackendError as error:  # what this device has only now is known
+            raise SpecError(f"precision.backend: {error}.") from error
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)

@@ -133,6 +133,10 @@ BAD_SPECS: dict[str, tuple[dict[str, Any], str]] = {
         {"precision": {"schedule": "static", "quantizer": "dorefa", "backend": "int8"}},
         "/precision/backend",
     ),
+    "FP8 with another quantizer": (
+        {"precision": {"schedule": "static", "quantizer": "wageubn", "backend": "fp8"}},
+        "/precision/backend",
+    ),
     "wrong type of section": ({"training": []}, "/training"),
     "name too long": ({"name": "x" * 101}, "/name"),
     "name with a control character": ({"name": "a\x1b[31m"}, "/name"),

@@ -332,10 +332,10 @@ def test_wider_steps_and_other_types_are_simulated():
     precision = quantize_model(layer, backend="int8", skip=[])
     for forward, backward, integers in ((8, 8, True), (9, 8, False), (8, 9, False), (8, 32, False), (2, 2, True)):
         precision.set(forward, backward)
-        assert layer.in_integers(random(2, 16)) is integers
+        assert layer.on_codes(random(2, 16)) is integers
     precision.set(8, 8)
-    assert not layer.in_integers(random(2, 16).double())
-    assert not layer.in_integers(random(0, 16))
+    assert not layer.on_codes(random(2, 16).double())
+    assert not layer.on_codes(random(0, 16))
 
 
 def test_convolutions_and_lstms_that_are_not_on_the_cpu_are_simulated():

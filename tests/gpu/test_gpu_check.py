@@ -30,5 +30,5 @@ def test_its_checks_of_numbers_pass_in_the_interpreter():
     report = json.loads(run.stdout)
     assert report["device"] == "cpu, interpreted: nothing was timed"
     assert all(check["passed"] for check in report["checks"])
-    # Three functions of three shapes at 15 widths, and four results of four products at 7.
-    assert len(report["checks"]) == 3 * 3 * 15 + 4 * 4 * 7
+    # Three functions of three shapes at 15 widths, four results of four products at 7, and one in FP8.
+    assert len(report["checks"]) == 3 * 3 * 15 + (4 * 4 + 1) * 7

@@ -90,6 +90,7 @@ RESUMED = {
         "model": TRANSFORMER,
         "precision": {"schedule": "static", "bits": 4, "backend": "int8"},
     },
+    "transformer in FP8": {"model": TRANSFORMER, "precision": {"schedule": "static", "bits": 8, "backend": "fp8"}},
 }
 
 
@@ -102,6 +103,25 @@ def test_a_language_model_resumed_inside_an_epoch_equals_an_unbroken_one(book, p
     assert code == 0
     assert numbers(resumed) == {step: shown for step, shown in numbers(unbroken).items() if step >= 3}
     assert_same(*(weights(book.folder, only_end(events)) for events in (resumed, unbroken)))
+
+
+def test_a_training_in_fp8_starts_as_simulated_and_names_its_layers(book):
+    def run(backend):
+        precision = {"schedule": "static", "bits": 5, "backend": backend}
+        _code, events = book.train(make_text_spec(model=TRANSFORMER, precision=precision), name=backend)
+        return events[0].backends, [step.loss for step in of(StepDone, events)]
+
+    (names, losses), (fp8_names, fp8_losses) = run("simulated"), run("fp8")
+    assert fp8_names == {"fp8": names["simulated"]}
+    assert fp8_losses[0] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_fp8_on_a_device_without_it_ends_the_run_naming_the_field_and_what_to_use(book, monkeypatch):
+    monkeypatch.setattr("cpt_core.quant.integer.fp8_products.lacking", lambda _device: "a better GPU")
+    spec = make_text_spec(precision={"schedule": "static", "backend": "fp8"})
+    reason, message = failure(book, spec)
+    assert reason == "spec_error"
+    assert "precision.backend: backend 'fp8' needs a better GPU: use 'int8' or 'auto'." in message
 
 
 def test_two_ranks_with_an_lstm_resume_to_the_weights_and_states_of_an_unbroken_run(launched, tmp_path):

@@ -9,7 +9,8 @@ The `fast` gradient of an input takes it in 8 bits instead, on a scale for each 
 channel's largest weight, 0.7 % of the result where weights are normally distributed.
 
 The sums are computed by C++ on a CPU (`tiles.h` and what includes it; AVX512-VNNI, AVX512 or AVX2, found out at run
-time), by Triton's kernels on a GPU, and where there are neither, for linear layers alone, by `torch._int_mm`.
+time), by Triton's kernels on a GPU, and where there are neither, for linear layers alone, by `torch._int_mm`. The `fp8`
+backend differs in one of them, the output of linear layers (`fp8_products`).
 """
 
 from cpt_core.quant.integer.choice import Backend, InputGradient, choose

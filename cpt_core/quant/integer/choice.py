@@ -1,4 +1,4 @@
-"""Which layers compute in integers."""
+"""Which layers compute on codes, and how."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from cpt_core.quant import gpu, native
 from cpt_core.quant.integer import products
 
-Backend = Literal["simulated", "int8"]
+Backend = Literal["simulated", "int8", "fp8"]
 """What computes the products of a layer."""
 
 InputGradient = Literal["exact", "fast"]
@@ -25,12 +25,24 @@ def choose(layer: nn.Module, backend: str) -> Backend:
 
     Args:
         layer: a quantised layer, on the device where it will compute.
-        backend: "simulated"; "int8", integers wherever the layer has products that can take them; or "auto", where that
-            is expected to be faster too.
+        backend: "simulated"; "int8", integers wherever the layer has products that can take them; "auto", where that
+            is expected to be faster too; or "fp8", 8-bit floats wherever the output is one product of matrices.
     """
+    if backend == "fp8":
+        return "fp8" if _is_linear(layer) else "simulated"
     if backend == "simulated" or not _can(layer):
         return "simulated"
     return "int8" if backend == "int8" or _pays(layer) else "simulated"
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):  # of single pixels, all of them
+        return (
+            set(layer.kernel_size) == set(layer.stride) == {1}
+            and layer.groups == 1
+            and layer.padding in ((0, 0), "valid")
+        )
+    return not isinstance(layer, nn.LSTM)
 
 
 def _can(layer: nn.Module) -> bool:

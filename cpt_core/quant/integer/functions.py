@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpt_core.quant.integer import products
+from cpt_core.quant.integer import fp8_products, products
 from cpt_core.quant.integer.codes import Codes, code_error, code_weight
 from cpt_core.quant.integer.native_products import Geometry, Gradients, Wanted
 from cpt_core.quant.ranges import Share
@@ -27,12 +27,15 @@ class ErrorRounding(NamedTuple):
     """Whether the gradient of the input takes the weight in 8-bit fixed point instead of 16-bit."""
 
 
-def linear(x: Tensor, codes: Codes, weight: Tensor, bias: Tensor | None, error: ErrorRounding) -> Tensor:
+def linear(
+    x: Tensor, codes: Codes, weight: Tensor, bias: Tensor | None, error: ErrorRounding, *, fp8: bool = False
+) -> Tensor:
     """The affine map of the rounded `x`, (..., in_features), by the rounded `weight`, (out_features, in_features).
 
-    `codes` are those of `x`, to which gradients pass straight through.
+    `codes` are those of `x`, to which gradients pass straight through. If `fp8`, they are multiplied as 8-bit floats;
+    in the products of the gradients they are codes all the same.
     """
-    return _apply(_Linear(), x, codes, weight, bias, error)
+    return _apply(_Linear(fp8=fp8), x, codes, weight, bias, error)
 
 
 def convolution(
@@ -48,8 +51,12 @@ def convolution(
 class _Linear:
     """The products of a linear layer."""
 
+    def __init__(self, *, fp8: bool) -> None:
+        self._fp8 = fp8
+
     def forward(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
-        y = products.of_linear_layers(x.codes.device).linear(_matrix(x), w, bias)
+        multiply = fp8_products.linear if self._fp8 else products.of_linear_layers(x.codes.device).linear
+        y = multiply(_matrix(x), w, bias)
         return y.view(*x.codes.shape[:-1], len(w.codes))
 
     def backward(self, g: Tensor, error: ErrorRounding, x: Codes, w: Codes, wanted: Wanted) -> Gradients:

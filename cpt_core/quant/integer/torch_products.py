@@ -21,12 +21,26 @@ NARROW_LEVELS = 127
 """Largest number of 8-bit fixed point."""
 
 
+class Operand(NamedTuple):
+    """Rows of small numbers that stand for `small * scale + zero_point`."""
+
+    sums: Tensor
+    """Of the small numbers of each row, as floats."""
+    scale: Tensor
+    """0-d, or one for each row; and so is the next:"""
+    zero_point: Tensor
+
+
 class _Signed(NamedTuple):
     """Numbers as `bytes * scale + zero_point`."""
 
     bytes: Tensor
     scale: Tensor
     zero_point: Tensor
+
+    def operand(self) -> Operand:
+        """The rows of a matrix."""
+        return Operand(self.bytes.sum(1).to(self.scale.dtype), self.scale, self.zero_point)
 
 
 class _Wide(NamedTuple):
@@ -45,10 +59,14 @@ class _Wide(NamedTuple):
 def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     """(rows, n) from x (rows, k) and w (n, k)."""
     a, b = _signed(x), _signed(w)
-    k = a.bytes.shape[1]
-    rows = a.scale * a.bytes.sum(1).to(a.scale.dtype) + k * a.zero_point
-    columns = a.zero_point * b.scale * b.bytes.sum(1).to(a.scale.dtype)
-    y = _products(a.bytes, b.bytes.t()) * (a.scale * b.scale) + rows[:, None] * b.zero_point + columns
+    return numbers_of(_products(a.bytes, b.bytes.t()), a.bytes.shape[1], a.operand(), b.operand(), bias)
+
+
+def numbers_of(product: Tensor, k: int, a: Operand, b: Operand, bias: Tensor | None) -> Tensor:
+    """What the product of small numbers, sums of `k` terms, stands for: rows of `a`, 0-d scale, by rows of `b`."""
+    rows = a.scale * a.sums + k * a.zero_point
+    columns = a.zero_point * b.scale * b.sums
+    y = product * (a.scale * b.scale) + rows[:, None] * b.zero_point + columns
     return y if bias is None else y + bias
 
 
