@@ -99,6 +99,24 @@ def test_a_relu_that_lets_all_or_nothing_through(weight, bias):
         assert float((left.double() - right).abs().max()) < 1e-3
 
 
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+@pytest.mark.parametrize("offset", [0.0, 1000.0], ids=["near zero", "far from it"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_kept_code_stands_for_the_normalised_input_up_to_half_a_step(shape, offset, weight):
+    module = BatchNormReLU2d(shape[1])
+    nn.init.constant_(module.weight, weight)
+    nn.init.normal_(module.bias)  # where the ReLU begins, which is a border of the grid
+    x = images(*shape) + offset
+    codes, _bits, _weight, inverse, scale, shift, _threshold = compact(module)(x.requires_grad_()).grad_fn.saved_tensors
+    mean = x.detach().double().mean((0, 2, 3))
+    per_channel = (-1, 1, 1)
+    normalised = (x.detach().double() - mean.view(per_channel)) * inverse.double().view(per_channel)
+    kept = codes.double() * scale.double().view(per_channel) + shift.double().view(per_channel)
+    # Floats of this offset have a resolution of their own.
+    tolerance = 0.55 * scale.double().abs() + 2e-7 * (1 + offset) * inverse.double()
+    assert ((kept - normalised).abs() <= tolerance.view(per_channel)).all()
+
+
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_running_moments_are_torchs(momentum):
     mine, torchs = (nn.BatchNorm2d(5, momentum=momentum) for _ in range(2))

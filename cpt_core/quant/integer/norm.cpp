@@ -3,44 +3,46 @@
 // All that is kept for the backward pass is the input in 16-bit fixed point, on a grid for each channel, and which
 // outputs the ReLU let through: where nothing is added in between, from which code on, else a bit for each.
 //
-// A tensor is taken in chunks that stay in a core's first cache while several passes go over them. They do not depend
-// on the number of threads, and their sums are added up in their order, so neither does the result.
+// Sums are taken in parts, and other passes in chunks that stay in a core's first cache while several go over them.
+// Neither depends on the number of threads, and sums are added up in their order, so the result does not either.
+//
+// Loops go over channels, which lie side by side, so that memory is read in its own order. Those that add up take eight
+// rows at once, for which what belongs to a channel stays in registers.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#include <numeric>
+#include <memory>
 #include <vector>
 
 #include "../vectorised.h"
 
 namespace {
 
-constexpr int64_t CHUNK = 4096;  // elements: 16 KiB
-constexpr int64_t LANES = 16;    // channels whose sums are kept in registers
+constexpr int64_t CHUNK = 4096;     // elements: 16 KiB
+constexpr int64_t PARTS = 64;       // of a tensor, at most
+constexpr int64_t FLOAT_ROWS = 64;  // whose sums are kept in floats before they join those in doubles
+constexpr int64_t FOLDED = 64;      // channels side by side that are enough for a loop
 constexpr int32_t CODES = 1 << 16;
 
-// Of the elements of a chunk in a channel; sums are of differences from `shift`, one of the elements.
+// Sums of a part in a channel.
 struct Sums {
-    float *shift, *sum, *square, *low, *high;
+    double *sum, *square;  // of differences from `shift`
+    float *low, *high;
 };
 
-// What the forward pass takes for each channel: as of Channels.
+// What the forward pass takes for each channel.
 struct Grids {
-    const float *scale, *shift, *anchor, *steps, *first;
+    std::vector<float> scale, shift;          // y = x * scale + shift
+    std::vector<float> anchor, steps, first;  // code = round((x - anchor) * steps + first)
 };
 
-// What the passes take for each channel.
-struct Channels {
-    std::vector<float> scale, shift;            // y = x * scale + shift
-    std::vector<float> anchor, steps, first;    // code = ceil((x - anchor) * steps) - 1 + first
+// What the backward pass takes of what the forward pass has kept.
+struct Kept {
     std::vector<int32_t> threshold;             // codes from the threshold on pass the ReLU
     std::vector<float> code_scale, code_shift;  // normalised x = code * code_scale + code_shift
-
-    explicit Channels(int64_t n)
-        : scale(n), shift(n), anchor(n), steps(n), first(n), threshold(n), code_scale(n), code_shift(n) {}
 };
 
 // Without a branch, which would often be mispredicted, or a load that depends on one.
@@ -52,92 +54,73 @@ INLINED float only_if(bool wanted, float value) {
     return value;
 }
 
-INLINED void sums_of_lanes(const float* x, int64_t rows, int64_t stride, int64_t lanes, Sums to) {
-    float shift[LANES], sum[LANES] = {}, square[LANES] = {}, low[LANES], high[LANES];
-    for (int64_t c = 0; c < lanes; ++c) shift[c] = low[c] = high[c] = x[c];
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t c = 0; c < lanes; ++c) {
-            const float value = x[row * stride + c], difference = value - shift[c];
-            sum[c] += difference;
-            square[c] += difference * difference;
-            low[c] = value < low[c] ? value : low[c];
-            high[c] = value > high[c] ? value : high[c];
+template <int ROWS>
+INLINED void sums_of_rows(const float* __restrict x, int64_t channels, const float* __restrict shift,
+                          float* __restrict sum, float* __restrict square, float* __restrict low,
+                          float* __restrict high) {
+    for (int64_t c = 0; c < channels; ++c) {
+        const float from = shift[c];
+        float total = sum[c], squares = square[c], least = low[c], most = high[c];
+        for (int row = 0; row < ROWS; ++row) {
+            const float value = x[row * channels + c], difference = value - from;
+            total += difference;
+            squares += difference * difference;
+            least = value < least ? value : least;
+            most = value > most ? value : most;
         }
-    for (int64_t c = 0; c < lanes; ++c) {
-        to.shift[c] = shift[c];
-        to.sum[c] = sum[c];
-        to.square[c] = square[c];
-        to.low[c] = low[c];
-        to.high[c] = high[c];
+        sum[c] = total;
+        square[c] = squares;
+        low[c] = least;
+        high[c] = most;
     }
 }
 
-VECTORISED void sums_of(const float* x, int64_t rows, int64_t channels, Sums to) {
-    for (int64_t c = 0; c < channels; c += LANES) {
-        const Sums here{to.shift + c, to.sum + c, to.square + c, to.low + c, to.high + c};
-        if (channels - c >= LANES)
-            sums_of_lanes(x + c, rows, channels, LANES, here);
-        else
-            sums_of_lanes(x + c, rows, channels, channels - c, here);
+// Moves sums to those in doubles.
+INLINED void join(float* __restrict from, double* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) {
+        to[i] += static_cast<double>(from[i]);
+        from[i] = 0.0F;
     }
 }
 
-// Rows of some neighbouring channels: their output, rectified if `RECTIFIED` (NaN is no number up to 0 and passes), and
-// if `KEPT` their codes, of which NaN's is some code: NaN is in the grid. Rounding x - 0.5 makes x - 1 of an integer x
-// as long as a little more is taken away.
+// At most FLOAT_ROWS rows; `few`, of zeros, has room for two numbers a channel.
+VECTORISED void sums_of(const float* x, int64_t rows, int64_t channels, const float* shift, float* few, Sums to) {
+    int64_t row = 0;
+    for (; row + 8 <= rows; row += 8)
+        sums_of_rows<8>(x + row * channels, channels, shift, few, few + channels, to.low, to.high);
+    for (; row < rows; ++row)
+        sums_of_rows<1>(x + row * channels, channels, shift, few, few + channels, to.low, to.high);
+    join(few, to.sum, channels);
+    join(few + channels, to.square, channels);
+}
+
+// Adding ROUNDER leaves an integer in the lowest bits, half to even.
+INLINED uint16_t rounded(float value) {
+    value += ROUNDER;
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return static_cast<uint16_t>(bits);
+}
+
+// The output, rectified if `RECTIFIED` (NaN is no number up to 0 and passes), and if `KEPT` the codes, of which NaN's
+// is some code: NaN is in the grid.
 template <bool RECTIFIED, bool KEPT>
-INLINED void normalise_lanes(const float* __restrict x, float* __restrict y, uint16_t* __restrict codes, int64_t rows,
-                             int64_t stride, int64_t lanes, const Grids& of) {
-    float scale[LANES], shift[LANES], anchor[LANES], steps[LANES], first[LANES];
-    for (int64_t c = 0; c < lanes; ++c) {
-        scale[c] = of.scale[c];
-        shift[c] = of.shift[c];
-        anchor[c] = of.anchor[c];
-        steps[c] = of.steps[c];
-        first[c] = of.first[c];
-    }
-    for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t c = 0; c < lanes; ++c) {
-            const float value = x[row * stride + c] * scale[c] + shift[c];
-            y[row * stride + c] = RECTIFIED && value <= 0.0F ? 0.0F : value;
+INLINED void normalise_rows(const float* x, float* y, uint16_t* codes, int64_t rows, int64_t channels,
+                            const Grids& of) {
+    const float *scale = of.scale.data(), *shift = of.shift.data(), *anchor = of.anchor.data(),
+                *steps = of.steps.data(), *first = of.first.data();
+    for (int64_t at = 0; at < rows * channels; at += channels) {
+#pragma GCC ivdep
+        for (int64_t c = 0; c < channels; ++c) {
+            const float value = x[at + c], normalised = value * scale[c] + shift[c];
+            y[at + c] = RECTIFIED && normalised <= 0.0F ? 0.0F : normalised;
+            if (KEPT) codes[at + c] = rounded((value - anchor[c]) * steps[c] + first[c]);
         }
-        if (!KEPT) continue;
-        for (int64_t c = 0; c < lanes; ++c) {
-            const float away = (x[row * stride + c] - anchor[c]) * steps[c];
-            float at = ((away - 0.501F + ROUNDER) - ROUNDER) + first[c];
-            at = at > 0.0F ? at : 0.0F;
-            at = at < CODES - 1.0F ? at : CODES - 1.0F;
-            codes[row * stride + c] = static_cast<uint16_t>(static_cast<int32_t>(at));
-        }
-    }
-}
-
-// Rows of many channels are taken one at a time, in the order of memory, in which the processor reads ahead; rows of
-// few together, with the channels' numbers in registers.
-template <bool RECTIFIED, bool KEPT>
-INLINED void normalise_rows(const float* x, float* y, uint16_t* codes, int64_t rows, int64_t channels, Grids of) {
-    if (channels % LANES == 0 && channels > LANES) {
-        for (int64_t row = 0; row < rows; ++row)
-            for (int64_t c = 0; c < channels; c += LANES) {
-                const int64_t at = row * channels + c;
-                normalise_lanes<RECTIFIED, KEPT>(
-                    x + at, y + at, KEPT ? codes + at : nullptr, 1, channels, LANES,
-                    {of.scale + c, of.shift + c, of.anchor + c, of.steps + c, of.first + c});
-            }
-        return;
-    }
-    for (int64_t c = 0; c < channels; c += LANES) {
-        const Grids here{of.scale + c, of.shift + c, of.anchor + c, of.steps + c, of.first + c};
-        uint16_t* to = KEPT ? codes + c : nullptr;
-        if (channels - c >= LANES)
-            normalise_lanes<RECTIFIED, KEPT>(x + c, y + c, to, rows, channels, LANES, here);
-        else
-            normalise_lanes<RECTIFIED, KEPT>(x + c, y + c, to, rows, channels, channels - c, here);
     }
 }
 
 VECTORISED void normalise(const float* x, float* y, uint16_t* codes, bool rectified, int64_t rows, int64_t channels,
-                          Grids of) {
+                          const Grids& of) {
     if (rectified && codes)
         normalise_rows<true, true>(x, y, codes, rows, channels, of);
     else if (rectified)
@@ -179,192 +162,205 @@ VECTORISED void rectify(const float* x, float* y, uint8_t* __restrict bits, int6
 
 // What the bits let through.
 VECTORISED void choose(const float* __restrict g, const uint8_t* __restrict bits, float* __restrict to, int64_t n) {
-    const int64_t whole = n / 8 * 8;
-    for (int64_t i = 0; i < whole; i += 8) {
-        const uint32_t byte = bits[i / 8];
-        for (int64_t j = 0; j < 8; ++j) to[i + j] = only_if(byte >> j & 1U, g[i + j]);
-    }
-    for (int64_t i = whole; i < n; ++i) to[i] = only_if(bits[i / 8] >> (i % 8) & 1, g[i]);
-}
-
-INLINED void errors_of_lanes(const float* g, const uint16_t* codes, int64_t rows, int64_t stride, int64_t lanes,
-                             const int32_t* threshold, const float* code_scale, const float* code_shift, float* sum,
-                             float* product) {
-    float sums[LANES] = {}, products[LANES] = {};
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t c = 0; c < lanes; ++c) {
-            const int32_t at = codes[row * stride + c];
-            const float error = only_if(at >= threshold[c], g[row * stride + c]);
-            sums[c] += error;
-            products[c] += error * (static_cast<float>(at) * code_scale[c] + code_shift[c]);
+    constexpr int64_t BLOCK = 512;
+    uint8_t passed[BLOCK];
+    for (int64_t from = 0; from < n; from += BLOCK) {
+        const int64_t here = n - from < BLOCK ? n - from : BLOCK;
+        // Each of the byte's eight copies keeps another bit.
+        for (int64_t i = 0; i < here; i += 8) {
+            const uint64_t eight = bits[(from + i) / 8] * 0x0101010101010101U & 0x8040201008040201U;
+            std::memcpy(passed + i, &eight, sizeof eight);
         }
-    for (int64_t c = 0; c < lanes; ++c) {
-        sum[c] = sums[c];
-        product[c] = products[c];
+        for (int64_t i = 0; i < here; ++i) to[from + i] = only_if(passed[i] != 0, g[from + i]);
     }
 }
 
-// Sums over a chunk of the error that the ReLU lets through, and of its products with the normalised input.
-VECTORISED void errors_of(const float* g, const uint16_t* codes, int64_t rows, int64_t channels,
-                          const int32_t* threshold, const float* code_scale, const float* code_shift, float* sum,
-                          float* product) {
-    for (int64_t c = 0; c < channels; c += LANES) {
-        if (channels - c >= LANES)
-            errors_of_lanes(g + c, codes + c, rows, channels, LANES, threshold + c, code_scale + c, code_shift + c,
-                            sum + c, product + c);
-        else
-            errors_of_lanes(g + c, codes + c, rows, channels, channels - c, threshold + c, code_scale + c,
-                            code_shift + c, sum + c, product + c);
-    }
-}
-
-// dx = of_error * g + of_code * code + shift
-INLINED void input_error_lanes(const float* __restrict g, const uint16_t* __restrict codes, float* __restrict dx,
-                               int64_t rows, int64_t stride, int64_t lanes, const int32_t* thresholds,
-                               const float* of_error, const float* of_code, const float* shift) {
-    int32_t threshold[LANES];
-    float error_factor[LANES], code_factor[LANES], constant[LANES];
-    for (int64_t c = 0; c < lanes; ++c) {
-        threshold[c] = thresholds[c];
-        error_factor[c] = of_error[c];
-        code_factor[c] = of_code[c];
-        constant[c] = shift[c];
-    }
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t c = 0; c < lanes; ++c) {
-            const int32_t at = codes[row * stride + c];
-            const float error = only_if(at >= threshold[c], g[row * stride + c]);
-            dx[row * stride + c] = error_factor[c] * error + code_factor[c] * static_cast<float>(at) + constant[c];
+template <int ROWS>
+INLINED void errors_of_rows(const float* __restrict g, const uint16_t* __restrict codes, int64_t channels,
+                            const Kept& of, float* __restrict sum, float* __restrict product) {
+    const int32_t* thresholds = of.threshold.data();
+    const float *scales = of.code_scale.data(), *shifts = of.code_shift.data();
+    for (int64_t c = 0; c < channels; ++c) {
+        const int32_t threshold = thresholds[c];
+        const float scale = scales[c], shift = shifts[c];
+        float total = sum[c], products = product[c];
+        for (int row = 0; row < ROWS; ++row) {
+            const int32_t at = codes[row * channels + c];
+            const float error = only_if(at >= threshold, g[row * channels + c]);
+            total += error;
+            products += error * (static_cast<float>(at) * scale + shift);
         }
+        sum[c] = total;
+        product[c] = products;
+    }
 }
+
+// Sums of the error that the ReLU lets through, and of its products with the normalised input; as sums_of.
+VECTORISED void errors_of(const float* g, const uint16_t* codes, int64_t rows, int64_t channels, const Kept& of,
+                          float* few, double* sum, double* product) {
+    int64_t row = 0;
+    for (; row + 8 <= rows; row += 8)
+        errors_of_rows<8>(g + row * channels, codes + row * channels, channels, of, few, few + channels);
+    for (; row < rows; ++row)
+        errors_of_rows<1>(g + row * channels, codes + row * channels, channels, of, few, few + channels);
+    join(few, sum, channels);
+    join(few + channels, product, channels);
+}
+
+// dx = of_error * g + of_code * code + constant
+struct InputErrors {
+    std::vector<float> of_error, of_code, constant;
+};
 
 VECTORISED void input_error(const float* g, const uint16_t* codes, float* dx, int64_t rows, int64_t channels,
-                            const int32_t* threshold, const float* of_error, const float* of_code, const float* shift) {
-    if (channels % LANES == 0 && channels > LANES) {
-        for (int64_t row = 0; row < rows; ++row)
-            for (int64_t c = 0; c < channels; c += LANES) {
-                const int64_t at = row * channels + c;
-                input_error_lanes(g + at, codes + at, dx + at, 1, channels, LANES, threshold + c, of_error + c,
-                                  of_code + c, shift + c);
-            }
-        return;
-    }
-    for (int64_t c = 0; c < channels; c += LANES) {
-        if (channels - c >= LANES)
-            input_error_lanes(g + c, codes + c, dx + c, rows, channels, LANES, threshold + c, of_error + c, of_code + c,
-                              shift + c);
-        else
-            input_error_lanes(g + c, codes + c, dx + c, rows, channels, channels - c, threshold + c, of_error + c,
-                              of_code + c, shift + c);
-    }
-}
-
-// How rows of channels are taken: several as one where that makes whole vectors of them, and a multiple of 8 rows at a
-// time, so that the bits of a chunk begin with a byte.
-struct Layout {
-    int64_t rows, channels, folded, chunk_rows, chunks;
-
-    Layout(int64_t all_rows, int64_t all_channels) {
-        folded = LANES / std::gcd(all_channels, LANES);
-        if (all_rows % folded) folded = 1;
-        rows = all_rows / folded;
-        channels = all_channels * folded;
-        chunk_rows = std::max<int64_t>(CHUNK / channels / 8 * 8, 8);
-        chunks = (rows + chunk_rows - 1) / chunk_rows;
-    }
-
-    template <typename Work>
-    void each_chunk(Work work) const {
-#pragma omp parallel for if (rows * channels > (1 << 15))
-        for (int64_t chunk = 0; chunk < chunks; ++chunk)
-            work(chunk, chunk * chunk_rows * channels, std::min(chunk_rows, rows - chunk * chunk_rows));
-    }
-};
-
-// One for each channel, repeated for rows that are taken as one.
-template <typename Number>
-std::vector<Number> repeated(const Number* values, int64_t channels, int64_t folded) {
-    std::vector<Number> all;
-    for (int64_t i = 0; i < folded; ++i) all.insert(all.end(), values, values + channels);
-    return all;
-}
-
-// Of a channel over the whole batch.
-struct Moments {
-    double count = 0.0, mean = 0.0, squares = 0.0;
-    float low = std::numeric_limits<float>::infinity(), high = -low;
-
-    // Of parts of the same size for all channels, whose divisions are therefore made once.
-    struct Share {
-        double count, inverse, of_all, between;
-
-        Share(double before, double more)
-            : count(before + more), inverse(1.0 / more), of_all(more / count), between(before * of_all) {}
-    };
-
-    void join(const Share& part, float shift, float sum, float square) {
-        const double mean_difference = sum * part.inverse, other_mean = shift + mean_difference;
-        const double other_squares = square - sum * mean_difference, difference = other_mean - mean;
-        squares += (other_squares < 0.0 ? 0.0 : other_squares) + difference * difference * part.between;
-        mean += difference * part.of_all;
-        count = part.count;
-    }
-};
-
-std::vector<Moments> moments(const float* x, const Layout& layout, int64_t channels) {
-    const int64_t n = layout.channels;
-    std::vector<float> kept(layout.chunks * n * 5);
-    layout.each_chunk([&](int64_t chunk, int64_t at, int64_t rows) {
-        float* to = kept.data() + chunk * n * 5;
-        sums_of(x + at, rows, n, {to, to + n, to + 2 * n, to + 3 * n, to + 4 * n});
-    });
-    std::vector<Moments> all(channels);
-    for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
-        const float* from = kept.data() + chunk * n * 5;
-        const auto rows = static_cast<double>(std::min(layout.chunk_rows, layout.rows - chunk * layout.chunk_rows));
-        for (int64_t first = 0; first < n; first += channels) {
-            const Moments::Share part(all[0].count, rows);
-            for (int64_t c = 0; c < channels; ++c) {
-                const float* of = from + first + c;
-                all[c].join(part, of[0], of[n], of[2 * n]);
-                all[c].low = std::min(all[c].low, of[3 * n]);
-                all[c].high = std::max(all[c].high, of[4 * n]);
-            }
+                            const std::vector<int32_t>& thresholds, const InputErrors& of) {
+    const int32_t* threshold = thresholds.data();
+    const float *of_error = of.of_error.data(), *of_code = of.of_code.data(), *constant = of.constant.data();
+    for (int64_t at = 0; at < rows * channels; at += channels) {
+#pragma GCC ivdep
+        for (int64_t c = 0; c < channels; ++c) {
+            const int32_t code = codes[at + c];
+            const float error = only_if(code >= threshold[c], g[at + c]);
+            dx[at + c] = of_error[c] * error + of_code[c] * static_cast<float>(code) + constant[c];
         }
     }
+}
+
+// How rows of channels are taken: several rows of few channels as one.
+struct Layout {
+    int64_t rows, channels, folded = 1, chunk_rows, part_rows, parts;
+
+    Layout(int64_t all_rows, int64_t all_channels) {
+        while (folded * all_channels < FOLDED && all_rows % (2 * folded) == 0) folded *= 2;
+        rows = all_rows / folded;
+        channels = all_channels * folded;
+        chunk_rows = std::max<int64_t>(CHUNK / channels / 8 * 8, 8);  // so that the bits of each begin with a byte
+        part_rows = (rows + PARTS * FLOAT_ROWS - 1) / (PARTS * FLOAT_ROWS) * FLOAT_ROWS;
+        parts = (rows + part_rows - 1) / part_rows;
+    }
+
+    // Each chunk has its first element and its number of rows.
+    template <typename Work>
+    void each_chunk(Work work) const {
+        const int64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
+#pragma omp parallel for if (rows * channels > (1 << 15))
+        for (int64_t chunk = 0; chunk < chunks; ++chunk)
+            work(chunk * chunk_rows * channels, std::min(chunk_rows, rows - chunk * chunk_rows));
+    }
+
+    // Each part has its number, its first row and the row after its last.
+    template <typename Work>
+    void each_part(Work work) const {
+#pragma omp parallel for if (rows * channels > (1 << 15))
+        for (int64_t part = 0; part < parts; ++part)
+            work(part, part * part_rows, std::min((part + 1) * part_rows, rows));
+    }
+
+    // One for each channel, repeated for rows that are taken as one.
+    template <typename Number>
+    std::vector<Number> repeated(const Number* values) const {
+        std::vector<Number> all;
+        all.reserve(channels);
+        for (int64_t i = 0; i < folded; ++i) all.insert(all.end(), values, values + channels / folded);
+        return all;
+    }
+
+    // The sums of the channels from those of the parts, (parts, channels).
+    std::vector<double> total(const double* of_parts) const {
+        const int64_t n = channels / folded;
+        std::vector<double> all(n);
+        for (int64_t from = 0; from < parts * channels; from += n)
+            for (int64_t c = 0; c < n; ++c) all[c] += of_parts[from + c];
+        return all;
+    }
+};
+
+// Of the channels over the whole batch.
+struct Moments {
+    std::vector<double> mean, variance;
+    std::vector<float> low, high;
+};
+
+// Mean of a few rows, so that sums of squares of differences from it lose nothing.
+std::vector<float> near_mean(const float* x, int64_t rows, int64_t channels) {
+    const int64_t count = std::min<int64_t>(rows, 16);
+    std::vector<float> mean(channels);
+    for (int64_t i = 0; i < count; ++i)
+        for (int64_t c = 0; c < channels; ++c)
+            mean[c] += x[i * rows / count * channels + c] / static_cast<float>(count);
+    return mean;
+}
+
+Moments moments(const float* x, const Layout& layout, int64_t channels) {
+    const int64_t n = layout.channels, rows = layout.rows * layout.folded;
+    const auto near = near_mean(x, rows, channels);
+    const auto shift = layout.repeated(near.data());
+    const std::unique_ptr<double[]> sums(new double[2 * layout.parts * n]);
+    const std::unique_ptr<float[]> extremes(new float[2 * layout.parts * n]);
+    double* const squares = sums.get() + layout.parts * n;
+    float* const highs = extremes.get() + layout.parts * n;
+    layout.each_part([&](int64_t part, int64_t from, int64_t to) {
+        const Sums here{sums.get() + part * n, squares + part * n, extremes.get() + part * n, highs + part * n};
+        std::fill_n(here.sum, n, 0.0);
+        std::fill_n(here.square, n, 0.0);
+        std::fill_n(here.low, n, std::numeric_limits<float>::infinity());
+        std::fill_n(here.high, n, -std::numeric_limits<float>::infinity());
+        std::vector<float> few(2 * n);
+        for (int64_t row = from; row < to; row += FLOAT_ROWS)
+            sums_of(x + row * n, std::min(FLOAT_ROWS, to - row), n, shift.data(), few.data(), here);
+    });
+    Moments all{layout.total(sums.get()), layout.total(squares),
+                std::vector<float>(extremes.get(), extremes.get() + channels),
+                std::vector<float>(highs, highs + channels)};
+    for (int64_t from = channels; from < layout.parts * n; from += channels)
+        for (int64_t c = 0; c < channels; ++c) {
+            all.low[c] = std::min(all.low[c], extremes[from + c]);
+            all.high[c] = std::max(all.high[c], highs[from + c]);
+        }
+    const auto count = static_cast<double>(rows);
+    for (int64_t c = 0; c < channels; ++c) {
+        const double sum = all.mean[c], square = all.variance[c], squared = square - sum * (sum / count);
+        all.mean[c] = near[c] + sum / count;
+        all.variance[c] = (squared < 0.0 ? 0.0 : squared) / count;
+    }
     return all;
 }
 
-// The grid of a channel: 65,535 steps over its range, one of whose borders is where the ReLU begins to let through, if
+// The grid of a channel: 65,533 steps over its range, one of whose borders is where the ReLU begins to let through, if
 // that lies within. Codes rise with the output, so they fall with the input where the weight is negative.
-void lay_grid(Channels& to, int64_t c, const Moments& of, double inverse, float weight, float bias, bool rectified) {
-    const double span = std::max(static_cast<double>(of.high) - of.low, 1e-30);
-    const double step = span / (CODES - 2);
+void lay_grid(Grids& to, Kept& kept, int64_t c, const Moments& of, double inverse, float weight, float bias,
+              bool rectified) {
+    const float low = of.low[c], high = of.high[c];
+    const double span = std::max(static_cast<double>(high) - low, 1e-30);
+    const double step = span / (CODES - 3);  // one code is lost to the border within, one to the rounding of floats
     const bool falling = weight < 0.0F;
-    double anchor = falling ? of.high : of.low;
+    float anchor = falling ? high : low;
     int32_t first = 1;  // the anchor itself has code first - 1
-    to.threshold[c] = 0;
+    kept.threshold[c] = 0;
     if (rectified) {
         if (weight == 0.0F) {
-            to.threshold[c] = bias <= 0.0F ? CODES : 0;
+            kept.threshold[c] = bias <= 0.0F ? CODES : 0;
         } else {
-            const double zero = of.mean - bias / (weight * inverse);
-            if (zero > of.low && zero < of.high) {
+            const auto zero = static_cast<float>(of.mean[c] - bias / (weight * inverse));
+            if (zero > low && zero < high) {
                 anchor = zero;
-                first = static_cast<int32_t>(std::ceil((falling ? of.high - zero : zero - of.low) / step)) + 1;
-                to.threshold[c] = first;
-            } else if (falling ? zero <= of.low : zero >= of.high) {
-                to.threshold[c] = CODES;
+                const double before = falling ? static_cast<double>(high) - zero : static_cast<double>(zero) - low;
+                first = static_cast<int32_t>(std::ceil(before / step)) + 1;
+                kept.threshold[c] = first;
+            } else if (falling ? zero <= low : zero >= high) {
+                kept.threshold[c] = CODES;
             }
         }
     }
     const double signed_step = falling ? -step : step;
-    to.anchor[c] = static_cast<float>(anchor);
+    to.anchor[c] = anchor;
     to.steps[c] = static_cast<float>(1.0 / signed_step);
-    to.first[c] = static_cast<float>(first);
+    // Rounding x - 0.5 makes x - 1 of an integer x as long as a little more is taken away, more than a float near
+    // 65,536 is rounded by.
+    to.first[c] = static_cast<float>(first - 0.51);
     // An element of code k lies between the borders k - first and k - first + 1 steps from the anchor.
-    to.code_scale[c] = static_cast<float>(signed_step * inverse);
-    to.code_shift[c] = static_cast<float>((anchor - of.mean + (0.5 - first) * signed_step) * inverse);
+    kept.code_scale[c] = static_cast<float>(signed_step * inverse);
+    kept.code_shift[c] = static_cast<float>((anchor - of.mean[c] + (0.5 - first) * signed_step) * inverse);
 }
 
 }  // namespace
@@ -381,26 +377,26 @@ void cpt_batch_norm(const float* x, const float* added, int32_t rectified, const
                     int64_t channels) {
     const Layout layout(rows, channels);
     const auto all = moments(x, layout, channels);
-    Channels of(channels);
+    const std::vector<float> none(channels);
+    Grids of{none, none, none, none, none};
+    Kept kept{std::vector<int32_t>(channels), none, none};
     for (int64_t c = 0; c < channels; ++c) {
-        const double var = all[c].squares / all[c].count, inv = 1.0 / std::sqrt(var + epsilon);
+        const double inv = 1.0 / std::sqrt(all.variance[c] + epsilon);
         const float w = weight ? weight[c] : 1.0F, b = bias ? bias[c] : 0.0F;
-        mean[c] = static_cast<float>(all[c].mean);
-        variance[c] = static_cast<float>(var);
+        mean[c] = static_cast<float>(all.mean[c]);
+        variance[c] = static_cast<float>(all.variance[c]);
         inverse[c] = static_cast<float>(inv);
         of.scale[c] = static_cast<float>(inv * w);
-        of.shift[c] = static_cast<float>(b - all[c].mean * inv * w);
-        lay_grid(of, c, all[c], inv, w, b, rectified && !added);
+        of.shift[c] = static_cast<float>(b - all.mean[c] * inv * w);
+        lay_grid(of, kept, c, all, inv, w, b, rectified && !added);
     }
-    std::copy(of.code_scale.begin(), of.code_scale.end(), code_scale);
-    std::copy(of.code_shift.begin(), of.code_shift.end(), code_shift);
-    std::copy(of.threshold.begin(), of.threshold.end(), threshold);
-    const auto repeat = [&](const auto& values) { return repeated(values.data(), channels, layout.folded); };
-    const auto scale = repeat(of.scale), shift = repeat(of.shift), anchor = repeat(of.anchor), steps = repeat(of.steps),
-               first = repeat(of.first);
-    const Grids grids{scale.data(), shift.data(), anchor.data(), steps.data(), first.data()};
-    layout.each_chunk([&](int64_t, int64_t at, int64_t here) {
-        normalise(x + at, y + at, codes ? codes + at : nullptr, rectified && !added, here, layout.channels, grids);
+    std::copy(kept.code_scale.begin(), kept.code_scale.end(), code_scale);
+    std::copy(kept.code_shift.begin(), kept.code_shift.end(), code_shift);
+    std::copy(kept.threshold.begin(), kept.threshold.end(), threshold);
+    for (auto* values : {&of.scale, &of.shift, &of.anchor, &of.steps, &of.first})
+        *values = layout.repeated(values->data());
+    layout.each_chunk([&](int64_t at, int64_t here) {
+        normalise(x + at, y + at, codes ? codes + at : nullptr, rectified && !added, here, layout.channels, of);
         if (!added) return;
         add(added + at, y + at, here * layout.channels);
         if (rectified) rectify(y + at, y + at, bits ? bits + at / 8 : nullptr, here * layout.channels);
@@ -415,39 +411,37 @@ void cpt_batch_norm_backward(const float* g, const uint16_t* codes, const uint8_
                              int64_t rows, int64_t channels) {
     const Layout layout(rows, channels);
     const int64_t n = layout.channels;
-    const auto from = repeated(threshold, channels, layout.folded);
-    const auto scale = repeated(code_scale, channels, layout.folded),
-               shift = repeated(code_shift, channels, layout.folded);
-    std::vector<float> kept(layout.chunks * n * 2);
-    layout.each_chunk([&](int64_t chunk, int64_t at, int64_t here) {
-        if (bits) choose(g + at, bits + at / 8, dadded + at, here * n);
-        errors_of((bits ? dadded : g) + at, codes + at, here, n, from.data(), scale.data(), shift.data(),
-                  kept.data() + chunk * n * 2, kept.data() + chunk * n * 2 + n);
+    const Kept kept{layout.repeated(threshold), layout.repeated(code_scale), layout.repeated(code_shift)};
+    const std::unique_ptr<double[]> sums(new double[2 * layout.parts * n]);
+    double* const products = sums.get() + layout.parts * n;
+    layout.each_part([&](int64_t part, int64_t from, int64_t to) {
+        double *const sum = sums.get() + part * n, *const product = products + part * n;
+        std::fill_n(sum, n, 0.0);
+        std::fill_n(product, n, 0.0);
+        std::vector<float> few(2 * n);
+        for (int64_t row = from; row < to; row += FLOAT_ROWS) {
+            const int64_t at = row * n, here = std::min(FLOAT_ROWS, to - row);
+            if (bits) choose(g + at, bits + at / 8, dadded + at, here * n);
+            errors_of((bits ? dadded : g) + at, codes + at, here, n, kept, few.data(), sum, product);
+        }
     });
-    std::vector<double> sums(channels), products(channels);
-    for (int64_t chunk = 0; chunk < layout.chunks; ++chunk)
-        for (int64_t first = 0; first < n; first += channels)
-            for (int64_t c = 0; c < channels; ++c) {
-                const float* of = kept.data() + chunk * n * 2 + first + c;
-                sums[c] += static_cast<double>(of[0]);
-                products[c] += static_cast<double>(of[n]);
-            }
-    std::vector<float> of_error(channels), of_code(channels), constant(channels);
+    const auto all_errors = layout.total(sums.get()), all_products = layout.total(products);
+    const std::vector<float> none(channels);
+    InputErrors of{none, none, none};
     for (int64_t c = 0; c < channels; ++c) {
-        dweight[c] = static_cast<float>(products[c]);
-        dbias[c] = static_cast<float>(sums[c]);
+        dweight[c] = static_cast<float>(all_products[c]);
+        dbias[c] = static_cast<float>(all_errors[c]);
         const double factor = static_cast<double>(inverse[c]) * (weight ? weight[c] : 1.0F);
-        const double mean = sums[c] / static_cast<double>(rows), slope = products[c] / static_cast<double>(rows);
-        of_error[c] = static_cast<float>(factor);
-        of_code[c] = static_cast<float>(-factor * slope * code_scale[c]);
-        constant[c] = static_cast<float>(-factor * (mean + slope * code_shift[c]));
+        const double mean = all_errors[c] / static_cast<double>(rows);
+        const double slope = all_products[c] / static_cast<double>(rows);
+        of.of_error[c] = static_cast<float>(factor);
+        of.of_code[c] = static_cast<float>(-factor * slope * code_scale[c]);
+        of.constant[c] = static_cast<float>(-factor * (mean + slope * code_shift[c]));
     }
     if (!dx) return;
-    const auto repeat = [&](const auto& values) { return repeated(values.data(), channels, layout.folded); };
-    const auto of_errors = repeat(of_error), of_codes = repeat(of_code), constants = repeat(constant);
-    layout.each_chunk([&](int64_t, int64_t at, int64_t here) {
-        input_error((bits ? dadded : g) + at, codes + at, dx + at, here, n, from.data(), of_errors.data(),
-                    of_codes.data(), constants.data());
+    for (auto* values : {&of.of_error, &of.of_code, &of.constant}) *values = layout.repeated(values->data());
+    layout.each_chunk([&](int64_t at, int64_t here) {
+        input_error((bits ? dadded : g) + at, codes + at, dx + at, here, n, kept.threshold, of);
     });
 }
 

@@ -31,7 +31,7 @@ def batch_norm(
 ) -> tuple[Tensor, Moments]:
     """`x` normalised over the batch, plus `added`, rectified if `relu`; all float32 and channels-last in memory.
 
-    Gradients are those of the norm of x in 16-bit fixed point, whose steps are 1/65,534 of a channel's range: an error
+    Gradients are those of the norm of x in 16-bit fixed point, whose steps are 1/65,533 of a channel's range: an error
     of about 5e-5 of a normalised element. The batch's moments have none.
     """
     y, mean, variance = _BatchNorm.apply(x, added, weight, bias, eps, relu)
