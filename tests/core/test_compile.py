@@ -69,11 +69,12 @@ def test_the_compiled_graph_trains_like_eager_mode():
         torch.testing.assert_close(twin.state_dict()[name], value)
 
 
-def test_layers_of_the_int8_backend_are_simulated_in_the_compiled_graph():
+@pytest.mark.parametrize("backend", ["int8", "fp8"])
+def test_layers_that_multiply_codes_are_simulated_in_the_compiled_graph(backend):
     widths = [(8, 8), (3, 6), (5, 8), (8, 8)]
     model, state = model_and_state()
     simulated = train(model, model, state, widths)
-    twin, twin_state = model_and_state("int8")
+    twin, twin_state = model_and_state(backend)
     forward = torch.compile(twin, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(train(twin, forward, twin_state, widths), simulated)
     assert compiled_graphs() == 1
