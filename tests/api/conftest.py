@@ -21,7 +21,6 @@ from api.keys.schemas import NewKey
 from api.projects import service as projects
 from api.projects.schemas import NewProject, ProjectLimits
 from api.settings import ApiSettings
-from migrations import upgrade
 
 AGENT_TOKEN = "an-agent-token-for-tests"
 
@@ -41,7 +40,6 @@ def storage_url(tmp_path: Path) -> str:
 @contextmanager
 def serving(database_url: str, data_root: Path, **settings: Any) -> Iterator[TestClient]:
     """The application with these settings."""
-    upgrade(database_url)
     app = create_app(
         ApiSettings(
             database_url=SecretStr(database_url),

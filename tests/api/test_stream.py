@@ -31,7 +31,6 @@ from api.problems import ApiError
 from api.server import Server
 from api.settings import ApiSettings
 from cpt_core.protocol import AppendRequest, Assignment, ClaimRequest
-from migrations import upgrade
 from tests.api.factories import checkpoint, run_to_the_end, spec, started, step, succeeded
 
 Message = tuple[int | None, str, Any]
@@ -104,7 +103,6 @@ class Running:
 
 @pytest.fixture
 def running(database_url: str) -> Iterator[Running]:
-    upgrade(database_url)
     started = Running(database_url)
     yield started
     started.stop()

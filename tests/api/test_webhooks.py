@@ -21,7 +21,6 @@ from api.db import Database
 from api.settings import ApiSettings
 from api.webhooks.sender import CLAIM, KEPT, Sender
 from api.webhooks.targets import Targets
-from migrations import upgrade
 from tests.api.agent import append
 from tests.api.conftest import AGENT_TOKEN, Claim
 from tests.api.factories import checkpoint, ended, run_to_the_end, spec_document, started, step
@@ -45,7 +44,6 @@ class Clock:
 
 @pytest.fixture
 def settings(database_url: str) -> ApiSettings:
-    upgrade(database_url)
     return ApiSettings(
         database_url=SecretStr(database_url),
         broker_url=SecretStr("redis://127.0.0.1:1/0"),

@@ -41,9 +41,9 @@ def short_lease_stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def stack_on(tmp_path: Path, database_url: str) -> Iterator[Stack]:
+def stack_on(tmp_path: Path, empty_database_url: str) -> Iterator[Stack]:
     """Everything up, once on SQLite and once on PostgreSQL."""
-    with opened(tmp_path, database_url) as stack:
+    with opened(tmp_path, empty_database_url) as stack:
         yield stack
 
 
