@@ -19,6 +19,7 @@ from api.problems import ApiError
 from api.projects.repository import DEFAULT
 from api.server import Server
 from api.settings import ApiSettings, settings
+from cpt_core import tracing
 from cpt_core.logs import configure
 from migrations import upgrade
 
@@ -83,6 +84,7 @@ def _create_key(found: ApiSettings, arguments: argparse.Namespace) -> int:
 
 def _serve(found: ApiSettings) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the revision, see /readyz
+    tracing.start("cpt-api")
     app = create_app(found)
     config = uvicorn.Config(
         app,
@@ -94,6 +96,7 @@ def _serve(found: ApiSettings) -> int:
         server_header=False,
     )
     Server(config, app.state.services.hub).run()
+    tracing.stop()
     return 0
 
 

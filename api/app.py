@@ -46,6 +46,7 @@ from api.settings import ApiSettings
 from api.sweeps.endpoints import router as sweeps_router
 from api.telemetry.endpoints import router as telemetry_router
 from api.telemetry.prometheus import Telemetry
+from api.telemetry.traces import TELEMETRY
 from api.webhooks.endpoints import events_router
 from api.webhooks.endpoints import router as webhooks_router
 from api.webhooks.sender import SENDER_SECONDS, SENDERS, Sender
@@ -147,6 +148,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        telemetry=TELEMETRY,
         generate_unique_id_function=lambda route: route.name,  # the names that the audit log has, too
     )
     app.state.services = services

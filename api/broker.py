@@ -14,6 +14,7 @@ from typing import Any
 import redis
 from celery import Celery
 
+from cpt_core import tracing
 from cpt_core.protocol import DOORBELL, celery_queue
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ class Bells:
         self._redis = redis.Redis.from_url(
             broker_url, socket_timeout=SOCKET_TIMEOUT, socket_connect_timeout=CONNECT_TIMEOUT
         )
-        self._pending: set[tuple[str, str]] = set()
+        self._pending: dict[tuple[str, str], str | None] = {}
+        """What is to be sent, with the trace of the first request that led to it."""
         self._changed = threading.Condition()
         self._stopping = False
         self._silent = False
@@ -76,7 +78,7 @@ class Bells:
 
     def _put(self, item: tuple[str, str]) -> None:
         with self._changed:
-            self._pending.add(item)
+            self._pending[item] = self._pending.get(item) or tracing.traceparent()
             self._changed.notify()
 
     def _run(self) -> None:
@@ -85,19 +87,22 @@ class Bells:
                 self._changed.wait_for(lambda: self._pending or self._stopping)
                 if self._stopping:
                     return
-                batch, self._pending = self._pending, set()
+                batch, self._pending = self._pending, {}
             try:
-                for kind, name in batch:
-                    self._send(kind, name)
+                for (kind, name), parent in batch.items():
+                    self._send(kind, name, parent)
                 self._silent = False
             except Exception as error:  # whatever the transport raises, the next batch is tried again
                 if not self._silent:
                     logger.warning("redis is away, bells are not heard: %s", error)
                 self._silent = True
 
-    def _send(self, kind: str, name: str) -> None:
+    def _send(self, kind: str, name: str, parent: str | None) -> None:
         if kind == "wake":
             self._redis.publish(WAKE_CHANNEL, name)
-        else:
-            options: dict[str, Any] = {"queue": celery_queue(name), "retry": False, "ignore_result": True}
-            self._celery.send_task(DOORBELL, **options)
+            return
+        queue = celery_queue(name)
+        # Not by OpenTelemetry's instrumentation of Celery: it never ends the span of a task that is sent by its name.
+        with tracing.span(f"send {queue}", kind="producer", parent=parent, queue=name):
+            options: dict[str, Any] = {"queue": queue, "retry": False, "ignore_result": True}
+            self._celery.send_task(DOORBELL, headers=tracing.headers(), **options)

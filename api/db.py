@@ -12,6 +12,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from cpt_core import tracing
+
 BUSY_TIMEOUT_SECONDS = 10
 STATEMENT_TIMEOUT_MS = 30_000
 
@@ -67,6 +69,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
+        self._kind = self.engine.dialect.name
         self._read = sessionmaker(self.engine, expire_on_commit=False)
         self.writers = sessionmaker(self.engine.execution_options(cpt_write=True), expire_on_commit=False)
         """Makes the sessions that write; `api.audit.recorder` listens to them."""
@@ -74,13 +77,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that sees one state of the database."""
-        with self._read() as session, session.begin():
+        with tracing.leaf("read", database=self._kind), self._read() as session, session.begin():
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end, or rolls back on an exception."""
-        with self.writers() as session, session.begin():
+        with tracing.leaf("write", database=self._kind), self.writers() as session, session.begin():
             yield session
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from cpt_core import launch
+from cpt_core import launch, tracing
 from cpt_core.process import MARK, die_with_parent, show_mark
 
 LARGEST_MESSAGE = 2**17
@@ -57,6 +57,8 @@ def _prepare() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see cpt_core.train.__main__; OpenMP reads it when torch loads
     importlib.import_module("cpt_core.train.attempt")
     importlib.import_module("torch._dynamo")  # torch.optim and operations on the meta device load it when first used
+    if tracing.wanted():
+        tracing.prepare()
 
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page it looks at

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Literal
 
+from cpt_core import tracing
+
 Format = Literal["text", "json"]
 
 TEXT = "%(asctime)s %(levelname)s %(name)s%(about)s %(message)s"
@@ -44,7 +46,7 @@ def _annotate(record: logging.LogRecord) -> bool:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, then what it is about, and a traceback if there is."""
+    """One JSON object a line: time, level, logger, message, then what it is about, the trace, and a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -55,6 +57,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "about_fields", {}),
         }
+        if (trace_id := tracing.trace_id()) is not None:
+            entry["trace_id"] = trace_id
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)

@@ -8,7 +8,7 @@ COPY worker worker
 COPY cpt_core cpt_core
 COPY cpt_client cpt_client
 COPY migrations migrations
-RUN /opt/cpt/bin/pip install --no-cache-dir -c constraints.txt '.[worker,s3]'
+RUN /opt/cpt/bin/pip install --no-cache-dir -c constraints.txt '.[worker,otel,s3]'
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="cpt-service-worker" org.opencontainers.image.licenses="Apache-2.0"

@@ -25,3 +25,12 @@ def test_a_part_does_not_load(module: str, foreign: set[str]) -> None:
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert module.partition(".")[0] in loaded
     assert not foreign & set(loaded)
+
+
+@pytest.mark.parametrize("module", ["api.app", "worker.app", "cpt_core.train", "cpt_client.client"])
+def test_traces_cost_no_import_while_they_are_off(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    # redis loads the SDK's metrics wherever it finds them; that is not ours.
+    unwanted = ("opentelemetry.sdk.trace", "opentelemetry.exporter", "google.protobuf", "requests")
+    assert not [name for name in loaded if name.startswith(unwanted)]

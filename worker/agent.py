@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import SecretStr, ValidationError
 
+from cpt_core import tracing
 from cpt_core.protocol import AppendReply, Assignment, ClaimRequest, WorkerReport
 
 _CLAIM_TIMEOUT = 10.0
@@ -66,6 +67,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """A job for the slot, and the trace that its attempt goes on with, if there is one."""
+
+    assignment: Assignment
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """No job waits for such a slot."""
 
@@ -79,7 +88,7 @@ class LogStored:
 
 LogAnswer = LogStored | NoContact | Refused
 AppendAnswer = Stored | Gap | Lost | Unavailable | NoContact | Refused
-ClaimAnswer = Assignment | Nothing | Unavailable | NoContact | Refused
+ClaimAnswer = Granted | Nothing | Unavailable | NoContact | Refused
 
 
 class Agent:
@@ -98,10 +107,12 @@ class Agent:
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
         """Ask for work."""
         try:
-            response = self._post("/v1/agent/claim", request.model_dump_json(), self._token, _CLAIM_TIMEOUT)
+            response = self._post(
+                "/v1/agent/claim", request.model_dump_json(), self._token, _CLAIM_TIMEOUT, **tracing.headers()
+            )
         except httpx.HTTPError as error:
             return NoContact(_sentence(error))
-        return claim_answer(response.status_code, response.content)
+        return claim_answer(response.status_code, response.content, response.headers.get(tracing.HEADER))
 
     def report(self, report: WorkerReport, *, timeout: float) -> NoContact | None:
         """Tell that this worker is there, or goes. None: the API knows."""
@@ -141,17 +152,25 @@ class Agent:
             return NoContact(_sentence(error))
         return log_answer(response.status_code, response.content)
 
-    def _post(self, path: str, body: str | bytes, token: SecretStr, timeout: float) -> httpx.Response:
-        return self._send("POST", path, body, token, timeout, content_type="application/json")
+    def _post(self, path: str, body: str | bytes, token: SecretStr, timeout: float, **headers: str) -> httpx.Response:
+        return self._send("POST", path, body, token, timeout, content_type="application/json", **headers)
 
     def _send(
-        self, method: str, path: str, body: str | bytes, token: SecretStr, timeout: float, *, content_type: str
+        self,
+        method: str,
+        path: str,
+        body: str | bytes,
+        token: SecretStr,
+        timeout: float,
+        *,
+        content_type: str,
+        **headers: str,
     ) -> httpx.Response:
         return self._http.request(
             method,
             path,
             content=body,
-            headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": content_type},
+            headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": content_type, **headers},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
         )
 
@@ -162,11 +181,11 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def claim_answer(status: int, body: bytes) -> ClaimAnswer:
-    """What an answer to a claim means."""
+def claim_answer(status: int, body: bytes, traceparent: str | None = None) -> ClaimAnswer:
+    """What an answer to a claim means. `traceparent`: the header of that name."""
     if status == 200:
         try:
-            return Assignment.model_validate_json(body)
+            return Granted(Assignment.model_validate_json(body), traceparent)
         except ValidationError as error:
             return Refused(f"the API's assignment does not fit this worker's version: {error}")
     if status == 204:

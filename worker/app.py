@@ -21,6 +21,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 from pydantic import ValidationError
 
+from cpt_core import tracing
 from cpt_core.logs import configure
 from cpt_core.protocol import DOORBELL, celery_queue
 from worker.devices import slots
@@ -84,6 +85,7 @@ def main() -> int:
     except (ValueError, OSError) as error:
         _complain(str(error))
         return 2
+    tracing.start("cpt-worker")
     stop = Stop()
     # Made in the main thread, with which it dies.
     forks = ForkServer() if settings.warm and sys.platform == "linux" else None
@@ -94,11 +96,16 @@ def main() -> int:
         if forks:
             forks.close()
         home.close()
+        tracing.stop()
 
 
 def _serve(settings: WorkerSettings, work: Slots, presence: Presence, stop: Stop) -> int:
     app = celery_app(settings)
-    app.task(name=DOORBELL)(work.work)
+
+    def doorbell(task: Any) -> None:
+        work.work((task.request.headers or {}).get(tracing.HEADER))
+
+    app.task(name=DOORBELL, bind=True)(doorbell)
     app.steps["worker"].add(_working(work, settings.slots, presence, stop))
 
     worker = app.Worker(

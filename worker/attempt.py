@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from cpt_core import launch
+from cpt_core import launch, tracing
 from cpt_core.events import AnyEvent, Finished, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.process import MARK
@@ -170,7 +170,7 @@ class Attempt:
     def _start(self) -> None:
         devices = self._assignment.spec.resources.devices
         mark = self._folder.name
-        environment = environment_of_training() | self._slot.environment(devices) | {MARK: mark}
+        environment = environment_of_training() | self._slot.environment(devices) | tracing.environment() | {MARK: mark}
         logs, output = self._folder / "logs", self._folder / "launcher.log"
         forked = self._forks and self._forks.launch(
             self._run_file, nproc=devices, run_id=mark, log_dir=logs, environment=environment, output=output

@@ -7,6 +7,7 @@ numbered by its place in the output, so the API stores each byte once however of
 from __future__ import annotations
 
 import logging
+from contextvars import copy_context
 from pathlib import Path
 from threading import Event, Thread
 
@@ -33,7 +34,8 @@ class LogSender:
         self._wake = Event()
         self._last = self._closed = False
         name = f"logs-{assignment.job_id}-{assignment.attempt}"
-        self._thread = Thread(target=self._run, name=name, daemon=True)
+        run = copy_context().run  # its log lines are about what the maker's are
+        self._thread = Thread(target=run, args=(self._run,), name=name, daemon=True)
 
         self.done = False
         """Everything is stored, or will never be."""
@@ -75,9 +77,7 @@ class LogSender:
             offset = self._sent[rank]
             answer = self._agent.put_log(self._assignment, rank, offset, piece, timeout=self._timing.request)
             if isinstance(answer, Refused):
-                log.warning(
-                    "job %s: output of rank %d is not stored: %s", self._assignment.job_id, rank, answer.message
-                )
+                log.warning("output of rank %d is not stored: %s", rank, answer.message)
                 self._files[rank] = Path("/dev/null")
                 return True
             if not isinstance(answer, LogStored):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import copy_context
 from threading import Event, Thread
 
-from cpt_core.logs import about
 from cpt_core.protocol import Assignment
 from worker.agent import Agent, AppendAnswer, Gap, Lost, NoContact, Refused, Stored, Unavailable
 from worker.spool import Spool, SpoolError
@@ -40,7 +40,9 @@ class Sender:
         self._failures = 0
         self._next = 0.0
         self._sent = contact
-        self._thread = Thread(target=self._run, name=f"sender-{assignment.job_id}-{assignment.attempt}", daemon=True)
+        run = copy_context().run  # its log lines are about what the maker's are
+        name = f"sender-{assignment.job_id}-{assignment.attempt}"
+        self._thread = Thread(target=run, args=(self._run,), name=name, daemon=True)
 
         self.contact = contact
         """When the latest append was sent that the API answered: it knew then that this attempt lives."""
@@ -84,10 +86,6 @@ class Sender:
         return self.delivered or self.lost is not None
 
     def _run(self) -> None:
-        with about(job=self._assignment.job_id, attempt=self._assignment.attempt):
-            self._deliver()
-
-    def _deliver(self) -> None:
         try:
             while not self._abandoned and not self.over:
                 self._append()

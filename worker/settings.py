@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from cpt_core import tracing
 from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.logs import Format
 from cpt_core.settings import SECRETS_DIR, CommaSeparated, StorageUrl
@@ -109,8 +110,8 @@ class WorkerSettings(BaseSettings):
 
 
 def environment_of_training() -> dict[str, str]:
-    """This process's environment without the worker's own settings, some of which are secret."""
-    own = {f"CPT_{name.upper()}" for name in WorkerSettings.model_fields}
+    """This process's environment without what is the worker's own: its settings, some of which are secret, its trace."""
+    own = {f"CPT_{name.upper()}" for name in WorkerSettings.model_fields} | {tracing.VARIABLE}
     return {name: value for name, value in os.environ.items() if name not in own}
 
 

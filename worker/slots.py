@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import SecretStr
 
+from cpt_core import tracing
 from cpt_core.events import Finished, dump
 from cpt_core.lifecycle import Reason
 from cpt_core.logs import about
-from cpt_core.protocol import Assignment, ClaimRequest
-from worker.agent import Agent, Nothing, Refused
+from cpt_core.protocol import DOORBELL, Assignment, ClaimRequest
+from worker.agent import Agent, Granted, Nothing, Refused
 from worker.attempt import Attempt
 from worker.devices import Slot
 from worker.home import Home
@@ -52,17 +53,40 @@ class Slots:
         for slot in slots:
             self._free.put(slot)
 
-    def work(self) -> None:
+    def work(self, traceparent: str | None = None) -> None:
         """Wait for a free slot, then run jobs in it until no queue has one for it, or the worker shall go.
 
         The calling thread must live on while it runs: the training dies with it.
-        """
-        with self._slot() as slot:
-            while slot is not None and (claimed := self._claim_any(slot)) is not None:
-                with about(job=claimed[0].job_id, attempt=claimed[0].attempt):
-                    self._run(slot, *claimed)
 
-    def _run(self, slot: Slot, assignment: Assignment, claimed_at: float) -> None:
+        Args:
+            traceparent: the trace of the doorbell that was heard; of that belongs the wait and the first claim alone.
+        """
+        heard = time.time_ns()
+        with self._slot() as slot:
+            if slot is None:
+                return
+            with tracing.span(f"process {DOORBELL}", kind="consumer", parent=traceparent, since=heard):
+                claimed = self._claim_any(slot)
+            while claimed is not None:
+                self._attempt(slot, *claimed)
+                claimed = self._claim_any(slot)
+
+    def _attempt(self, slot: Slot, granted: Granted, claimed_at: float) -> None:
+        assignment = granted.assignment
+        job, number = assignment.job_id, assignment.attempt
+        with (
+            about(job=job, attempt=number),
+            tracing.span("attempt", parent=granted.traceparent, job=job, attempt=number),
+        ):
+            end = self._run(slot, assignment, claimed_at)
+            if end is None:
+                tracing.note(error="its end is not stored")
+            else:
+                failure = end.message if end.outcome == "failed" else None
+                tracing.note(error=failure, outcome=end.outcome, reason=end.reason)
+
+    def _run(self, slot: Slot, assignment: Assignment, claimed_at: float) -> Finished | None:
+        """Run an attempt. The answer is its end as the API has stored it."""
         try:
             folder = self._home.attempt(f"{assignment.job_id}-{assignment.attempt}")
             attempt = Attempt(
@@ -79,8 +103,8 @@ class Slots:
             log.error("no attempt can be run: %s", error)  # noqa: TRY400 - a full disk needs no traceback
             self._give_back(assignment, error)
             self._stop.wait(_REST_SECONDS)
-            return
-        attempt.run()
+            return None
+        return attempt.run()
 
     def _give_back(self, assignment: Assignment, error: OSError) -> None:
         """Tell the API that this worker cannot run the job, which is not the job's fault."""
@@ -103,15 +127,15 @@ class Slots:
             if slot is not None:
                 self._free.put(slot)
 
-    def _claim_any(self, slot: Slot) -> tuple[Assignment, float] | None:
-        """An assignment and when it was asked for: from the first queue that has one."""
+    def _claim_any(self, slot: Slot) -> tuple[Granted, float] | None:
+        """A job and when it was asked for: from the first queue that has one."""
         for name in self._settings.queues:
             claimed = self._claim(slot, name)
             if claimed is not None:
                 return claimed
         return None
 
-    def _claim(self, slot: Slot, queue_name: str) -> tuple[Assignment, float] | None:
+    def _claim(self, slot: Slot, queue_name: str) -> tuple[Granted, float] | None:
         request = ClaimRequest(
             claim_id=uuid.uuid4().hex,
             worker=self._settings.name,
@@ -124,8 +148,8 @@ class Slots:
         while not self._stop:
             asked = time.monotonic()
             answer = self._agent.claim(request)
-            if isinstance(answer, Assignment):
-                with about(job=answer.job_id, attempt=answer.attempt):
+            if isinstance(answer, Granted):
+                with about(job=answer.assignment.job_id, attempt=answer.assignment.attempt):
                     log.info("claimed")
                 return answer, asked
             if isinstance(answer, Nothing):

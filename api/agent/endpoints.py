@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -12,6 +13,7 @@ from api.fleet import service as fleet
 from api.jobs.schemas import JobId
 from api.logs.service import logs_key
 from api.problems import documented
+from api.telemetry.traces import TRACE_HEADER, claimed
 from cpt_core.logs import about
 from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, WorkerReport
 
@@ -22,14 +24,16 @@ router = APIRouter(prefix="/v1/agent", tags=["agent"])
     "/claim",
     response_model=Assignment,
     dependencies=[AgentDep],
-    responses={204: {"description": "Nothing to do"}, **documented(401, 413, 422)},
+    responses={200: {"headers": TRACE_HEADER}, 204: {"description": "Nothing to do"}, **documented(401, 413, 422)},
 )
-def claim(request: ClaimRequest, services: ServicesDep) -> Assignment | Response:
+def claim(request: ClaimRequest, services: ServicesDep, response: Response) -> Assignment | Response:
     """Take the next job that fits a free slot."""
+    asked = time.time_ns()
     assignment = service.claim(services.database, request, services.settings.lease_seconds)
     if assignment is None:
         return Response(status_code=204)
     services.changed(assignment.job_id)
+    response.headers.update(claimed(services.database, request, assignment, asked))
     return assignment
 
 

@@ -53,6 +53,8 @@ class Job(Base):
     """The job that this one tries again; it may be deleted by now."""
     clone_of: Mapped[str | None] = mapped_column(Text)
     """The job whose spec this one's was made from; it may be deleted by now."""
+    traceparent: Mapped[str | None] = mapped_column(Text)
+    """The trace of the request that made it, as W3C Trace Context has it; every attempt goes on with it."""
 
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)

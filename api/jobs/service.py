@@ -19,6 +19,7 @@ from api.jobs.schemas import StateChanged
 from api.pages import own, row_at
 from api.problems import FieldProblem, invalid, not_found
 from api.projects import quota
+from cpt_core import tracing
 from cpt_core.events import now
 from cpt_core.lifecycle import State
 from cpt_core.spec import FileDataset, JobSpec
@@ -111,6 +112,7 @@ def insert(
         queue_timeout=spec.limits.queue_timeout,
         position=0,
         created_at=now(),
+        traceparent=tracing.traceparent(),
         **origin,
     )
     repository.store(job, None, Ledger())

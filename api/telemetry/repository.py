@@ -26,6 +26,11 @@ class Snapshot:
     """The latest steps of running jobs, as JSON."""
 
 
+def trace_of(session: Session, job_id: str) -> str | None:
+    """The trace of the request that made a job, if it left one."""
+    return session.scalar(select(Job.traceparent).where(Job.id == job_id))
+
+
 def snapshot(session: Session) -> Snapshot:
     """Look once. Every query goes by an index but the count of lost attempts, of which there is a row each."""
     states = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()

@@ -6,9 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+from cpt_core import tracing
 from cpt_core.launch import LAUNCHER_PID
 from cpt_core.process import die_with_parent, show_stacks_on_signal
 from cpt_core.run import Run
+from cpt_core.train.recorder import Emit, Recorder, ignore
 
 
 def main() -> int:
@@ -26,6 +28,21 @@ def train(run_file: Path) -> int:
         die_with_parent(int(os.environ[LAUNCHER_PID]))
     elif "RANK" in os.environ:  # under torchrun itself
         die_with_parent(os.getppid())
+    alone_or_first = os.environ.get("RANK", "0") == "0"
+    parent = os.environ.get(tracing.VARIABLE)
+    if parent is not None and alone_or_first:
+        tracing.start("cpt-training")
+    try:
+        with tracing.span("train", parent=parent):
+            code = _train(run, Recorder(run.events) if alone_or_first else ignore)
+            if code:
+                tracing.note(error=f"exit code {code}")
+            return code
+    finally:
+        tracing.stop()
+
+
+def _train(run: Run, emit: Emit) -> int:
     # A thread that spins at a barrier holds up the one it waits for: on a busy machine steps took ten times longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -35,11 +52,9 @@ def train(run_file: Path) -> int:
     from cpt_core.train import memory
     from cpt_core.train.attempt import StopRequest, attempt
     from cpt_core.train.ranks import threads_per_rank
-    from cpt_core.train.recorder import Recorder, ignore
 
     memory.keep_freed_memory()
     torch.set_num_threads(run.threads or threads_per_rank())
-    emit = Recorder(run.events) if os.environ.get("RANK", "0") == "0" else ignore
     return attempt(run, emit, StopRequest())
 
 

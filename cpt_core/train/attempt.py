@@ -6,6 +6,7 @@ import signal
 import traceback
 from types import FrameType
 
+from cpt_core import tracing
 from cpt_core.run import Run
 from cpt_core.train import ranks
 from cpt_core.train.failure import tell
@@ -39,10 +40,13 @@ def attempt(run: Run, emit: Emit, stop: StopRequest) -> int:
     group = None
     try:
         group = ranks.join(run.spec.resources.device)
-        trainer = Trainer(run, group, emit, lambda: stop.made)
+        with tracing.span("build"):
+            trainer = Trainer(run, group, emit, lambda: stop.made)
         stop.listen()
         group.sum([0])  # no rank begins before all listen, else one could stop and another die
-        emit(trainer.train())
+        with tracing.span("training"):
+            end = trainer.train()
+        emit(end)
     except Exception as error:
         traceback.print_exc()
         return tell(error, emit, group)

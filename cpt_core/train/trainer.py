@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from cpt_core import cost
+from cpt_core import cost, tracing
 from cpt_core.checkpoint.files import folder_of, prune
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, BestCheckpoint, Checkpoint, Evaluation, Finished, Result, Started, StepDone
@@ -67,7 +67,8 @@ class Trainer:
         self.backward_bits = precision.backward_schedule(self.steps)
         self.evaluation_bits = spec.evaluation.bits or precision.max_bits
 
-        self.task = load_task(run, ranks)
+        with tracing.span("data"):
+            self.task = load_task(run, ranks)
         self._check_size()
         torch.manual_seed(derive(training.seed, "initial weights"))
         self.model = build_model(spec, self.task.outputs).to(ranks.device)
@@ -214,7 +215,8 @@ class Trainer:
         """Quality after `done` steps, of the averaged weights if there are any."""
         averaging = self.averaging if self.averaging and self.averaging.begun(done) else None
         bits = self.evaluation_bits
-        with averaging.applied(self.precision, bits) if averaging else nullcontext():
+        weights = averaging.applied(self.precision, bits) if averaging else nullcontext()
+        with tracing.span("evaluation", step=done), weights:
             return evaluate(
                 self.task, self.model, self.precision, self.ranks, step=done, bits=bits, averaged=averaging is not None
             )
@@ -243,6 +245,10 @@ class Trainer:
 
     def _publish(self, folder: str, done: int) -> Checkpoint | None:
         """Write a checkpoint below `folder`. All ranks call it; rank 0 alone gets to know it."""
+        with tracing.span("checkpoint", step=done):
+            return self._write(folder, done)
+
+    def _write(self, folder: str, done: int) -> Checkpoint | None:
         buffers = persistent_buffers(self.model)
         packed = self.ranks.gather(pack(buffers))
         carried = {name: torch.stack(self.ranks.gather(mine)) for name, mine in self.task.carried().items()}
@@ -274,7 +280,8 @@ class Trainer:
 
     def _resume(self, registered: Checkpoint) -> int:
         """Load a checkpoint. Returns the steps it has completed."""
-        state = load(self.run.storage, registered, rank=self.ranks.rank)
+        with tracing.span("load checkpoint", step=registered.step):
+            state = load(self.run.storage, registered, rank=self.ranks.rank)
         manifest = state.manifest
         if manifest.world_size != self.ranks.world_size:
             raise SpecError(

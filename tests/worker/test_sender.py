@@ -29,9 +29,10 @@ class Bench:
         self.peer = Peer(LEASE)
         self.job = self.peer.submit(SPEC)
         with_agent_token = Agent(self.peer.url, SecretStr(AGENT_TOKEN))
-        self.assignment = with_agent_token.claim(
+        granted = with_agent_token.claim(
             ClaimRequest(claim_id="0" * 32, worker="w", queue="default", device="cpu", devices=1)
         )
+        self.assignment = granted.assignment
         with_agent_token.close()
         self.agent = Agent(self.peer.url, SecretStr(self.assignment.token))
         self.spool = Spool(folder / "spool", limit_bytes=10**6)
