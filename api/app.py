@@ -32,6 +32,7 @@ from api.jobs.actions import router as actions_router
 from api.jobs.endpoints import router as jobs_router
 from api.keys.authenticator import Authenticator
 from api.keys.endpoints import router as keys_router
+from api.keys.holders import CHECK_SECONDS, Holders
 from api.limits import BodyLimits
 from api.local import LocalOnly
 from api.log.endpoints import router as log_router
@@ -109,6 +110,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         telemetry=Telemetry(database, lambda: hub.listeners),
         storage=open_storage(settings.storage_url),
         keys=Authenticator(database),
+        holders=Holders(database),
         buckets=Buckets(),
         targets=Targets(settings.webhook_networks),
     )
@@ -123,6 +125,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
             Ticker("reaper", interval, reaper.tick),
             Ticker("sweeper", settings.sweep_seconds, sweeper.tick),
             Ticker("deadlines", settings.sweep_seconds, deadlines.tick),
+            Ticker("keys of streams", CHECK_SECONDS, services.holders.tick),
             Ticker("key uses", KEY_USE_SECONDS, services.keys.write_uses),
             Ticker("log archiver", settings.sweep_seconds, LogArchiver(database, services.storage).tick),
             Ticker("file sweeper", settings.sweep_seconds, FileSweeper(database, services.storage).tick),

@@ -16,6 +16,7 @@ from api.broker import Bells
 from api.db import Database
 from api.hub import Hub
 from api.keys.authenticator import Authenticator, Identity, refused
+from api.keys.holders import Holders
 from api.keys.schemas import Scope
 from api.problems import ApiError
 from api.projects.repository import DEFAULT
@@ -39,6 +40,7 @@ class Services:
     telemetry: Telemetry
     storage: Storage
     keys: Authenticator
+    holders: Holders
     buckets: Buckets
     targets: Targets
 

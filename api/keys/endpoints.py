@@ -51,9 +51,13 @@ def get_own_key(services: ServicesDep, caller: Reader) -> KeyView:
 
 @router.delete("/{key_id}", responses=documented(404, 422))
 def revoke_key(key_id: KeyId, services: ServicesDep, caller: Admin) -> KeyView:
-    """End a key, at once here and within seconds in other processes of the API. Idempotent."""
+    """End a key, at once here and within seconds in other processes of the API, and the streams opened with it.
+
+    Idempotent.
+    """
     key = service.revoke(services.database, None if caller.is_operator else caller.project, key_id)
     services.keys.forget()
+    services.holders.tick()
     return _view(key)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from api.keys.models import ApiKey
@@ -23,6 +23,12 @@ def with_project(session: Session, key_id: str) -> tuple[ApiKey, Project] | None
     query = select(ApiKey, Project).join(Project, Project.id == ApiKey.project).where(ApiKey.id == key_id)
     row = session.execute(query).one_or_none()
     return (row[0], row[1]) if row else None
+
+
+def valid(session: Session, key_ids: Collection[str], at: datetime) -> set[str]:
+    """Those of the keys that open something at that time."""
+    lasting = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > at)
+    return set(session.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), ApiKey.revoked_at.is_(None), lasting)))
 
 
 def page(session: Session, project: str, *, before: str | None, limit: int) -> list[ApiKey]:

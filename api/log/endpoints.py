@@ -101,13 +101,14 @@ async def stream_job(
 
     `id:` is the position, so a client that reconnects with Last-Event-ID misses and repeats nothing. The last event is
     `end`, without an id; a stream that closes without it goes on with the next connection. A comment every 15 seconds
-    keeps a silent connection open. Who reads nothing for 30 seconds is disconnected.
+    keeps a silent connection open. Who reads nothing for 30 seconds is disconnected, and so is, within 20
+    seconds, whose key was revoked or has expired.
     """
     read = partial(service.entries, services.database, caller.project, job_id)
     follow = partial(services.hub.follow_job, job_id, read=_behind(read))
     start = after if last is None else last
     live = messages(services.hub, follow, _behind(partial(read, types=types)), start, types)
-    return EventStream(live, services.hub)
+    return EventStream(live, services.hub, services.holders.hold(caller.key))
 
 
 @router.get("/stream", response_class=Response, responses={**STREAM, **documented(422)})
@@ -135,7 +136,7 @@ async def stream_project(
         _behind(read),
         start,
     )
-    return EventStream(_ready(start, live), services.hub)
+    return EventStream(_ready(start, live), services.hub, services.holders.hold(caller.key))
 
 
 def _behind(read: Callable[..., Batch]) -> Callable[[int], Batch]:

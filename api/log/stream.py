@@ -76,31 +76,45 @@ def _end(state: str) -> bytes:
 
 
 class EventStream(Response):
-    """An answer of server-sent events. It ends with the messages, the connection, the process, or a slow listener."""
+    """An answer of server-sent events.
+
+    It ends with the messages, the connection, the process, the listener's key, or a listener that is too slow.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, messages: AsyncIterator[bytes], hub: Hub) -> None:
+    def __init__(
+        self, messages: AsyncIterator[bytes], hub: Hub, holding: AbstractContextManager[asyncio.Event]
+    ) -> None:
+        """`holding` has an event that is set when the listener may not read any more."""
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(headers=headers)
         del self.headers["content-length"]
-        self._messages, self._hub = messages, hub
+        self._messages, self._hub, self._holding = messages, hub, holding
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one listener."""
+        with self._holding as refused:
+            is_there = await self._serve(receive, send, refused)
+        if is_there:  # the end of the stream is news to it
+            with contextlib.suppress(TimeoutError):
+                await _put(send, b"", more=False)
+
+    async def _serve(self, receive: Receive, send: Send, refused: asyncio.Event) -> bool:
+        """Until there is a reason to end. Returns whether the listener is still there."""
         self._hub.listeners += 1
         sending = asyncio.create_task(self._send(send))
         leaving = asyncio.create_task(_disconnected(receive))
+        refusing = asyncio.create_task(refused.wait())
         try:
-            await asyncio.wait({sending, leaving, self._hub.closing}, return_when=asyncio.FIRST_COMPLETED)
+            reasons = (sending, leaving, refusing, self._hub.closing)
+            await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.listeners -= 1
-            for task in (sending, leaving):
+            for task in (sending, leaving, refusing):
                 task.cancel()
-            _, left = await asyncio.gather(sending, leaving, return_exceptions=True)
-        if isinstance(left, asyncio.CancelledError):  # still there: the end of the stream is news to it
-            with contextlib.suppress(TimeoutError):
-                await _put(send, b"", more=False)
+            _, left, _ = await asyncio.gather(sending, leaving, refusing, return_exceptions=True)
+        return isinstance(left, asyncio.CancelledError)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

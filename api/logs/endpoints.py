@@ -82,7 +82,8 @@ def get_logs(
     """What a rank printed, both streams in their order, while it runs and afterwards.
 
     Of outputs that are too long the beginning and the end are kept, and a line says how much is left out. While
-    nothing is printed NDJSON has empty lines now and then, so that a lost connection is noticed.
+    nothing is printed NDJSON has empty lines now and then, so that a lost connection is noticed. Following ends within
+    20 seconds after the key was revoked or has expired.
     """
     place = service.begin(
         services.database,
@@ -106,7 +107,7 @@ class _Reader:
     def __init__(
         self, services: Services, caller: Caller, job_id: str, rank: int, place: Place, *, follow: bool
     ) -> None:
-        self._services, self._project, self._job_id, self._rank = services, caller.project, job_id, rank
+        self._services, self._caller, self._job_id, self._rank = services, caller, job_id, rank
         self._place, self._follow = place, follow
 
     async def text(self) -> AsyncIterator[bytes]:
@@ -131,8 +132,9 @@ class _Reader:
     async def _lines(self) -> AsyncIterator[tuple[int, Line | None]]:
         """Attempt and line; None where nothing was printed for a while."""
         place, splitter = self._place, Splitter(self._place.offset)
-        with self._services.hub.listener(logs_key(self._job_id)) as grown:
-            while True:
+        holding = self._services.holders.hold(self._caller.key if self._follow else None)
+        with self._services.hub.listener(logs_key(self._job_id)) as grown, holding as ended:
+            while not ended.is_set():
                 grown.clear()
                 found = await to_thread.run_sync(self._read, place)
                 for piece in found.pieces:
@@ -157,5 +159,10 @@ class _Reader:
 
     def _read(self, place: Place) -> service.Found:
         return service.read(
-            self._services.database, self._services.storage, self._project, self._job_id, rank=self._rank, place=place
+            self._services.database,
+            self._services.storage,
+            self._caller.project,
+            self._job_id,
+            rank=self._rank,
+            place=place,
         )

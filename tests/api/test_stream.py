@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -26,10 +26,16 @@ from api.deps import Services
 from api.jobs import control
 from api.jobs import service as jobs
 from api.jobs.models import Job
+from api.keys import service as keys
+from api.keys.models import ApiKey
+from api.keys.schemas import NewKey, Scope
 from api.log import service
 from api.problems import ApiError
+from api.projects import service as projects
+from api.projects.schemas import NewProject
 from api.server import Server
 from api.settings import ApiSettings
+from cpt_core.events import now
 from cpt_core.protocol import AppendRequest, Assignment, ClaimRequest
 from tests.api.factories import checkpoint, run_to_the_end, spec, started, step, succeeded
 
@@ -46,12 +52,12 @@ def wait_for(condition: Callable[[], Any]) -> None:
 class Running:
     """An API process's server in a thread, and a worker's side of it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, auth: Literal["off", "keys"] = "off") -> None:
         settings = ApiSettings(
             database_url=SecretStr(url),
             broker_url=SecretStr("redis://127.0.0.1:1/0"),
             agent_token=SecretStr("an-agent-token-for-tests"),
-            auth="off",
+            auth=auth,
             sweep_seconds=60,
         )
         app = create_app(settings)
@@ -69,8 +75,10 @@ class Running:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
-    def submit(self) -> str:
-        return jobs.create(self.services.database, "default", spec(), None)[0].id
+    def submit(self, project: str = "default") -> str:
+        made = jobs.create(self.services.database, project, spec(), None)[0].id
+        self.services.changed(made)
+        return made
 
     def claim(self) -> Assignment:
         claim_id = f"{random.getrandbits(128):032x}"
@@ -85,8 +93,10 @@ class Running:
         agent.append(self.services.database, held.job_id, held.attempt, held.token, request)
         self.services.changed(held.job_id)
 
-    def listen(self, path: str, last: int | None = None, **params: Any) -> Iterator[Message]:
-        headers = {} if last is None else {"Last-Event-ID": str(last)}
+    def listen(
+        self, path: str, last: int | None = None, key: dict[str, str] | None = None, **params: Any
+    ) -> Iterator[Message]:
+        headers = (key or {}) | ({} if last is None else {"Last-Event-ID": str(last)})
         with (
             httpx.Client(base_url=self.url, trust_env=False, timeout=30) as http,
             connect_sse(http, "GET", path, headers=headers, params=params) as source,
@@ -278,6 +288,88 @@ def test_a_project_stream_taken_up_again_misses_no_change(running: Running) -> N
     assert next(log)[1] == "ready"
     assert {next(log)[2]["id"] for _ in ids} == ids
     log.close()  # type: ignore[attr-defined]
+
+
+class KeyedServer:
+    """A server that asks for keys, and the keys that were made for it."""
+
+    def __init__(self, running: Running) -> None:
+        self.running, self.database = running, running.services.database
+        self.ids: dict[str, str] = {}
+
+    def key(self, project: str) -> dict[str, str]:
+        if project != "default":
+            projects.create(self.database, NewProject(id=project, name=project))
+        row, key = keys.create(self.database, project, NewKey(name=project, scope=Scope.READ))
+        self.ids[project] = row.id
+        return {"Authorization": f"Bearer {key}"}
+
+    def end(self, project: str, how: str) -> None:
+        """The project's key ends, as another process of the API may have it; then its streams are looked at."""
+        with self.database.write() as session:
+            change = {"revoked_at": now()} if how == "revoked" else {"expires_at": now()}
+            session.execute(update(ApiKey).where(ApiKey.id == self.ids[project]).values(change))
+        self.running.services.keys.forget()
+        self.running.services.holders.tick()
+
+
+@pytest.fixture
+def keyed_server(database_url: str) -> Iterator[KeyedServer]:
+    upgrade(database_url)
+    started = Running(database_url, auth="keys")
+    yield KeyedServer(started)
+    started.stop()
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+@pytest.mark.parametrize("path", ["/v1/jobs/{job}/stream", "/v1/stream"])
+def test_a_stream_ends_with_its_key(keyed_server: KeyedServer, path: str, how: str) -> None:
+    running = keyed_server.running
+    path = path.format(job=running.submit())
+    key, other = keyed_server.key("default"), keyed_server.key("other")
+    log, others = running.listen(path, key=key), running.listen("/v1/stream", key=other)
+    assert next(log)
+    assert next(others)
+    running.services.holders.tick()
+    assert running.listeners == 2, "a valid key ends nothing"
+    keyed_server.end("default", how)
+    assert [kind for _, kind, _ in log] == [], "closed cleanly, and without `end`"
+    answer = httpx.get(running.url + path, headers=key, trust_env=False)
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+    assert running.listeners == 1
+    others.close()  # type: ignore[attr-defined]
+
+
+def test_a_followed_log_ends_with_its_key(keyed_server: KeyedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.hub.POLL_SECONDS", 0.05)
+    running = keyed_server.running
+    url = f"{running.url}/v1/jobs/{running.submit()}/logs"
+    key, wanted = keyed_server.key("default"), {"Accept": "application/x-ndjson"}
+    with (
+        httpx.Client(trust_env=False, timeout=30) as http,
+        http.stream("GET", url, params={"follow": True}, headers=key | wanted) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines) == "", "nothing is printed"
+        keyed_server.end("default", "revoked")
+        assert set(lines) <= {""}
+
+
+def test_a_project_stream_never_tells_of_another_projects_jobs(keyed_server: KeyedServer) -> None:
+    running = keyed_server.running
+    alpha, beta = keyed_server.key("alpha"), keyed_server.key("beta")
+    past = {project: running.submit(project) for project in ("beta", "alpha")}
+    logs = {
+        "alpha": running.listen("/v1/stream", last=0, key=alpha),
+        "beta": running.listen("/v1/stream", last=0, key=beta),
+    }
+    told = {project: [next(log), next(log)] for project, log in logs.items()}
+    live = {project: running.submit(project) for project in ("beta", "alpha")}
+    for project, log in logs.items():
+        told[project].append(next(log))
+        seen = [data["id"] for _, kind, data in told[project] if kind == "job"]
+        assert seen == [past[project], live[project]]
+        log.close()  # type: ignore[attr-defined]
 
 
 def test_the_last_state_of_every_job_arrives_whatever_the_order_of_commits(running: Running) -> None:
