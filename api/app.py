@@ -118,9 +118,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         interval = min(1.0, settings.lease_seconds / 10)
-        reaper = Reaper(database, settings.lease_seconds, interval, services.changed)
+        reaper = Reaper(database, settings.lease_seconds, interval, services.ended)
         sweeper = Sweeper(database, services.bells)
-        deadlines = Deadlines(database, services.changed)
+        deadlines = Deadlines(database, services.ended)
         tickers = [
             Ticker("reaper", interval, reaper.tick),
             Ticker("sweeper", settings.sweep_seconds, sweeper.tick),

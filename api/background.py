@@ -51,11 +51,12 @@ class Reaper:
     """Ends attempts whose workers fell silent."""
 
     def __init__(
-        self, database: Database, lease_seconds: float, interval: float, on_change: Callable[[str], None]
+        self, database: Database, lease_seconds: float, interval: float, on_end: Callable[[str], None]
     ) -> None:
+        """`on_end` is told of each job whose attempt was ended."""
         self._database = database
         self._lease = Lease(lease_seconds, interval)
-        self._on_change = on_change
+        self._on_end = on_end
 
     def tick(self) -> None:
         """Look once."""
@@ -64,7 +65,7 @@ class Reaper:
             if service.expire(self._database, pulse):
                 with about(job=pulse.job_id, attempt=pulse.attempt):
                     logger.warning("silent for longer than the lease, ended")
-                self._on_change(pulse.job_id)
+                self._on_end(pulse.job_id)
 
 
 class Deadlines:
@@ -73,16 +74,17 @@ class Deadlines:
     By the clock of the API, which also noted when the wait began: replicas need clocks that agree to a second or so.
     """
 
-    def __init__(self, database: Database, on_change: Callable[[str], None]) -> None:
+    def __init__(self, database: Database, on_end: Callable[[str], None]) -> None:
+        """`on_end` is told of each job that was ended."""
         self._database = database
-        self._on_change = on_change
+        self._on_end = on_end
 
     def tick(self) -> None:
         """Look once."""
         for job_id in control.overdue(self._database):
             if control.time_out(self._database, job_id):
                 logger.info("%s waited in the queue for too long, ended", job_id)
-                self._on_change(job_id)
+                self._on_end(job_id)
 
 
 class Sweeper:

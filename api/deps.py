@@ -14,7 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from api.audit import recorder
 from api.broker import Bells
 from api.db import Database
-from api.hub import Hub
+from api.hub import Hub, logs_key
 from api.keys.authenticator import Authenticator, Identity, refused
 from api.keys.holders import Holders
 from api.keys.schemas import Scope
@@ -46,8 +46,20 @@ class Services:
 
     def changed(self, job_id: str) -> None:
         """A job's log has grown: wake whoever follows it, here and in other processes."""
-        self.hub.wake_from_thread(job_id)
-        self.bells.wake(job_id)
+        self._wake(job_id)
+
+    def ended(self, job_id: str) -> None:
+        """A job, or an attempt at it, has ended: wake those as well who wait for more of its output."""
+        self._wake(job_id)
+        self._wake(logs_key(job_id))
+
+    def printed(self, job_id: str) -> None:
+        """The output of a job has grown."""
+        self._wake(logs_key(job_id))
+
+    def _wake(self, name: str) -> None:
+        self.hub.wake_from_thread(name)
+        self.bells.wake(name)
 
 
 async def services(request: Request) -> Services:

@@ -29,6 +29,11 @@ RECONNECT_SECONDS = 1.0
 READ_TIMEOUT = 5.0
 
 
+def logs_key(job_id: str) -> str:
+    """What the hub calls a job's growing logs, beside the job's own name for its events."""
+    return f"{job_id}/logs"
+
+
 class Hub:
     """Feeds of jobs and of projects, and events by name for whatever else grows.
 

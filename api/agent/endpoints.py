@@ -11,7 +11,6 @@ from api.agent import service
 from api.deps import AgentDep, BearerDep, ServicesDep
 from api.fleet import service as fleet
 from api.jobs.schemas import JobId
-from api.logs.service import logs_key
 from api.problems import documented
 from api.telemetry.traces import TRACE_HEADER, claimed
 from cpt_core.logs import about
@@ -54,8 +53,8 @@ def append(
     """Store records of an attempt, in order, each once. Without records: a heartbeat."""
     with about(job=job_id, attempt=attempt), services.telemetry.append_seconds.time():
         reply, grown = service.append(services.database, job_id, attempt, token, request)
-    if grown:
+    if grown and request.records and request.records[-1].type == "finished":
+        services.ended(job_id)
+    elif grown:
         services.changed(job_id)
-        if request.records and request.records[-1].type == "finished":  # nothing more is printed
-            services.changed(logs_key(job_id))
     return reply

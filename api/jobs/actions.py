@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 def cancel_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> JobView:
     """End a job: a waiting one at once, a running one within seconds, see `cancel_requested`. Idempotent."""
     job = control.cancel(services.database, caller.project, job_id)
-    services.changed(job.id)
+    services.ended(job.id)
     return views.job_view(job)
 
 

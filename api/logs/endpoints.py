@@ -10,11 +10,12 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from api.deps import BearerDep, Caller, Reader, Services, ServicesDep
+from api.hub import logs_key
 from api.jobs.schemas import JobId
 from api.logs import service
 from api.logs.lines import Line, Splitter
 from api.logs.schemas import LogLine, Rank
-from api.logs.service import Place, logs_key
+from api.logs.service import Place
 from api.problems import ApiError, documented
 from cpt_core.protocol import MAX_LOG_CHUNK, LogReply
 
@@ -58,7 +59,7 @@ def append_log(
         data=data,
         max_bytes=services.settings.max_log_bytes,
     )
-    services.changed(logs_key(job_id))
+    services.printed(job_id)
     return reply
 
 

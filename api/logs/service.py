@@ -26,11 +26,6 @@ from cpt_core.storage import Storage, StorageError
 BLOCKS_AT_ONCE = 64
 
 
-def logs_key(job_id: str) -> str:
-    """What the hub calls a job's growing logs, beside the job's own name for its events."""
-    return f"{job_id}/logs"
-
-
 def append(
     database: Database,
     job_id: str,

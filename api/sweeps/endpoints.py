@@ -64,7 +64,7 @@ def cancel_sweep(sweep_id: SweepId, services: ServicesDep, caller: Submitter) ->
     """End all members that have not ended: waiting ones at once, running ones within seconds. Idempotent."""
     sweep, asked = service.cancel(services.database, caller.project, sweep_id)
     for job_id in asked:
-        services.changed(job_id)
+        services.ended(job_id)
     return sweep
 
 

@@ -16,9 +16,11 @@ from fastapi.testclient import TestClient
 from api.deps import Services
 from api.logs.archive import LogArchiver
 from api.logs.lines import LONGEST_LINE, Piece, Splitter, tail_start
+from tests.api.agent import append
 from tests.api.conftest import Claim
-from tests.api.factories import ended, run_to_the_end
+from tests.api.factories import ended, run_to_the_end, spec_document
 from tests.api.jobs import Attempt
+from tests.worker.waiting import until
 
 
 def services(client: TestClient) -> Services:
@@ -149,21 +151,22 @@ def test_of_a_log_that_is_too_long_the_beginning_and_the_end_are_kept_and_it_say
     assert text(attempt, tail=3).encode() == b"".join(sent.splitlines(keepends=True)[-3:])
 
 
+def follow(client: TestClient, job_id: str) -> tuple[list[str], threading.Thread]:
+    """Follow a job's log in a thread, which ends with the log."""
+    found: list[str] = []
+
+    def run() -> None:
+        found.append(client.get(f"/v1/jobs/{job_id}/logs", params={"follow": True}).text)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return found, thread
+
+
 class TestFollowing:
-    def follow(self, attempt: Attempt, /, **params: Any) -> tuple[list[str], threading.Thread]:
-        """Follow in a thread, which ends with the log."""
-        found: list[str] = []
-
-        def run() -> None:
-            found.append(text(attempt, follow=True, **params))
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return found, thread
-
     def test_it_goes_on_until_the_job_ends_through_all_attempts(self, attempt: Attempt, claim: Claim) -> None:
         attempt.log(0, b"before\n")
-        found, thread = self.follow(attempt)
+        found, thread = follow(attempt.client, attempt.job_id)
         attempt.log(7, b"first\nunfinished")
         attempt.report(ended("preempted", "preempted"))
         second = Attempt(attempt.client, claim, attempt.storage_url, "b")
@@ -171,6 +174,47 @@ class TestFollowing:
         second.report(*run_to_the_end()[1:])
         thread.join(30)
         assert found == ["before\nfirst\nunfinished\nsecond\n"]
+
+
+class TestEndsThatNoWorkerTells:
+    """A follower is woken for them: here it looks for itself once an hour."""
+
+    @pytest.fixture(autouse=True)
+    def _patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.hub.POLL_SECONDS", 3600.0)
+        monkeypatch.setattr("api.hub.RECONNECT_SECONDS", 3600.0)  # each attempt to reach Redis wakes everybody
+
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"lease_seconds": 3.0, "sweep_seconds": 0.1}
+
+    def wait_for_follower(self, client: TestClient) -> None:
+        until(lambda: services(client).hub._waiting)
+
+    def test_of_an_attempt_whose_worker_fell_silent(self, attempt: Attempt) -> None:
+        attempt.log(0, b"last words\n")
+        attempt.client.post(f"/v1/jobs/{attempt.job_id}/cancel")
+        found, thread = follow(attempt.client, attempt.job_id)
+        self.wait_for_follower(attempt.client)
+        append(attempt.client, attempt.assignment, 2, [])  # the lease begins anew
+        thread.join(30)
+        assert found == ["last words\n"]
+        assert attempt.client.get(f"/v1/jobs/{attempt.job_id}").json()["state"] == "cancelled"
+
+    def test_of_a_job_that_is_cancelled_while_it_waits(self, client: TestClient) -> None:
+        job_id = client.post("/v1/jobs", json=spec_document()).json()["id"]
+        found, thread = follow(client, job_id)
+        self.wait_for_follower(client)
+        client.post(f"/v1/jobs/{job_id}/cancel")
+        thread.join(30)
+        assert found == [""]
+
+    def test_of_a_job_that_waits_for_too_long(self, client: TestClient) -> None:
+        job_id = client.post("/v1/jobs", json=spec_document(limits={"queue_timeout": 1})).json()["id"]
+        found, thread = follow(client, job_id)
+        thread.join(30)
+        assert found == [""]
+        assert client.get(f"/v1/jobs/{job_id}").json()["reason"] == "timeout"
 
 
 def test_one_attempt_is_read_alone(attempt: Attempt, claim: Claim) -> None:
