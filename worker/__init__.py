@@ -7,9 +7,10 @@ attempt   one attempt, from the assignment to its last record, by means of
     fifo, recorder   their events
     spool       the records that wait           sender           their delivery
     causes      why and how to stop             ending           the last record
-    watchdog    whether there is progress       logs             what the ranks print
+    watchdog    whether there is progress       logs, output     what the ranks print
 agent     the protocol over HTTP
 presence  says that the worker is there, and deletes what the API names
+cache     datasets that stay on the machine, within a limit
 home      folders, and what dead workers leave in them
 """
 

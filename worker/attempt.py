@@ -10,6 +10,7 @@ import logging
 import math
 import shutil
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ from cpt_core.run import Run
 from cpt_core.storage import best_folder, checkpoint_folder
 from cpt_core.uploads import root_of
 from worker.agent import Agent
+from worker.cache import Cache
 from worker.causes import Cause, measure
 from worker.devices import Slot
 from worker.ending import Facts, end_record
@@ -60,6 +62,7 @@ class Attempt:
         stop: Stop,
         forks: ForkServer | None,
         telemetry: Telemetry,
+        cache: Cache,
     ) -> None:
         """`folder` is new, empty and this attempt's alone; its name is the mark of the attempt's processes.
 
@@ -68,6 +71,7 @@ class Attempt:
         """
         self._assignment, self._slot, self._settings = assignment, slot, settings
         self._folder, self._stop, self._forks, self._telemetry = folder, stop, forks, telemetry
+        self._cache, self._held = cache, ExitStack()
         self._timing = timing(assignment.lease_seconds, interval=settings.append_interval, blind=settings.blind_seconds)
         self._run_file = folder / "run.json"
         self._run_file.write_text(self._run_description().model_dump_json(), encoding="utf-8")
@@ -89,7 +93,9 @@ class Attempt:
             on_event=self._saw,
         )
         self._agent = Agent(settings.api_url, SecretStr(assignment.token))
-        self._logs = LogSender(self._agent, assignment, folder / "logs", folder / "launcher.log", self._timing)
+        self._logs = LogSender(
+            self._agent, assignment, folder / "logs", folder / "launcher.log", self._timing, settings.log_limit_bytes
+        )
         self._sender = Sender(
             self._agent,
             assignment,
@@ -144,8 +150,7 @@ class Attempt:
             self._sender.hurry()
 
     def _run_description(self) -> Run:
-        assignment, upload = self._assignment, self._assignment.upload
-        cache = self._settings.state_dir / "cache"
+        assignment, upload, cache = self._assignment, self._assignment.upload, self._cache.folder
         return Run(
             spec=assignment.spec,
             events=self._folder / "events",
@@ -168,6 +173,7 @@ class Attempt:
             self._look()
 
     def _start(self) -> None:
+        self._held.enter_context(self._cache.use(self._assignment.upload))
         devices = self._assignment.spec.resources.devices
         mark = self._folder.name
         environment = environment_of_training() | self._slot.environment(devices) | tracing.environment() | {MARK: mark}
@@ -183,6 +189,7 @@ class Attempt:
         """Until no process is left."""
         while self._tree is not None and not self._tree.gone:
             self._recorder.take()
+            self._logs.bound()
             if self._spool.waiting >= BATCH_RECORDS:
                 self._sender.hurry()
             self._look()
@@ -296,6 +303,7 @@ class Attempt:
 
     def _close(self) -> None:
         self._destroy()
+        self._held.close()
         self._sender.abandon()
         self._logs.close()
         self._agent.close()

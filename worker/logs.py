@@ -1,7 +1,8 @@
 """Delivers what the ranks and their launcher print to the API, as it comes and to the last byte.
 
 The output goes to files, which survive the rank: what it wrote before it was killed is delivered too. A piece is
-numbered by its place in the output, so the API stores each byte once however often it is sent.
+numbered by its place in the output, so the API stores each byte once however often it is sent. See `output` for what
+the files take on the disk.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 from cpt_core.launch import output_file
-from cpt_core.protocol import LAUNCHER, MAX_LOG_CHUNK, Assignment
+from cpt_core.protocol import LAUNCHER, Assignment
 from worker.agent import Agent, LogStored, Refused
+from worker.output import Output
 from worker.timing import Timing, backoff
 
 log = logging.getLogger(__name__)
@@ -25,12 +27,15 @@ _JOIN_SECONDS = 1.0
 class LogSender:
     """A thread that sends what the files have grown by."""
 
-    def __init__(self, agent: Agent, assignment: Assignment, folder: Path, launcher: Path, timing: Timing) -> None:
-        """`folder` has the ranks' output, `launcher` is the launcher's."""
+    def __init__(
+        self, agent: Agent, assignment: Assignment, folder: Path, launcher: Path, timing: Timing, limit_bytes: int
+    ) -> None:
+        """`folder` has the ranks' output, `launcher` is the launcher's; `limit_bytes` of each may wait."""
         self._agent, self._assignment, self._timing = agent, assignment, timing
-        ranks = range(assignment.spec.resources.devices)
-        self._files = {LAUNCHER: launcher} | {rank: output_file(folder, rank) for rank in ranks}
-        self._sent = dict.fromkeys(self._files, 0)
+        files = {LAUNCHER: launcher}
+        files |= {rank: output_file(folder, rank) for rank in range(assignment.spec.resources.devices)}
+        self._outputs = {rank: Output(path, limit_bytes) for rank, path in files.items()}
+        self._refused: set[int] = set()
         self._wake = Event()
         self._last = self._closed = False
         name = f"logs-{assignment.job_id}-{assignment.attempt}"
@@ -49,6 +54,11 @@ class LogSender:
         self._last = True
         self._wake.set()
 
+    def bound(self) -> None:
+        """Keep what the files take on the disk within the limit; to be called now and then."""
+        for output in self._outputs.values():
+            output.bound()
+
     def close(self) -> None:
         """Stop, whatever is still to be sent."""
         self._closed = True
@@ -60,7 +70,7 @@ class LogSender:
         try:
             while not self._closed:
                 last = self._last  # read before the files are
-                delivered = all(self._deliver(rank) for rank in self._files)
+                delivered = all(self._deliver(rank) for rank in self._outputs)
                 if last and delivered:
                     break
                 failures = 0 if delivered else failures + 1
@@ -73,22 +83,14 @@ class LogSender:
 
     def _deliver(self, rank: int) -> bool:
         """Send what is new of one file; False if the API could not take it now."""
-        while not self._closed and (piece := self._piece(rank)):
-            offset = self._sent[rank]
-            answer = self._agent.put_log(self._assignment, rank, offset, piece, timeout=self._timing.request)
+        output = self._outputs[rank]
+        while not self._closed and rank not in self._refused and (piece := output.piece()):
+            answer = self._agent.put_log(self._assignment, rank, output.offset, piece, timeout=self._timing.request)
             if isinstance(answer, Refused):
                 log.warning("output of rank %d is not stored: %s", rank, answer.message)
-                self._files[rank] = Path("/dev/null")
-                return True
-            if not isinstance(answer, LogStored):
+                self._refused.add(rank)
+            elif isinstance(answer, LogStored):
+                output.stored(answer.size)
+            else:
                 return False
-            self._sent[rank] = answer.size
         return True
-
-    def _piece(self, rank: int) -> bytes:
-        try:
-            with self._files[rank].open("rb") as file:
-                file.seek(self._sent[rank])
-                return file.read(MAX_LOG_CHUNK)
-        except FileNotFoundError:  # it has not started
-            return b""

@@ -81,6 +81,12 @@ class WorkerSettings(BaseSettings):
     """Seconds between two deliveries of an attempt's records."""
     spool_limit_bytes: Annotated[int, Field(ge=4096)] = 256 * 1024 * 1024
     """Records that may wait for the API, in bytes for each attempt; then training waits too."""
+    log_limit_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256 * 1024 * 1024
+    """Output of a rank that may wait for the API; of more the middle is left out, and the log says so. What the API has
+    is given back to the disk while the rank goes on printing."""
+    cache_limit_bytes: Annotated[int, Field(ge=0)] = 50 * 1024**3
+    """What `state_dir` may hold of unpacked datasets and of what was worked out from data once. The least recently used
+    go first, and never what a running attempt uses, so those may pass it."""
     progress_seconds: Seconds = 300.0
     """Time without any progress after which training counts as hung; longer where steps are slow, see
     `progress_steps`."""
@@ -110,7 +116,7 @@ class WorkerSettings(BaseSettings):
 
 
 def environment_of_training() -> dict[str, str]:
-    """This process's environment without what is the worker's own: its settings, some of which are secret, its trace."""
+    """This process's environment without the worker's own settings, some of which are secret, and its own trace."""
     own = {f"CPT_{name.upper()}" for name in WorkerSettings.model_fields} | {tracing.VARIABLE}
     return {name: value for name, value in os.environ.items() if name not in own}
 

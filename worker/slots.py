@@ -18,6 +18,7 @@ from cpt_core.logs import about
 from cpt_core.protocol import DOORBELL, Assignment, ClaimRequest
 from worker.agent import Agent, Granted, Nothing, Refused
 from worker.attempt import Attempt
+from worker.cache import Cache
 from worker.devices import Slot
 from worker.home import Home
 from worker.launchers import ForkServer
@@ -48,6 +49,7 @@ class Slots:
         """`forks` has the launchers ready; None: each is started as a program."""
         self._settings, self._home, self._stop, self._forks = settings, home, stop, forks
         self._telemetry = telemetry
+        self._cache = Cache(settings.state_dir / "cache", settings.cache_limit_bytes)
         self._agent = Agent(settings.api_url, settings.agent_token)
         self._free: queue.SimpleQueue[Slot] = queue.SimpleQueue()
         for slot in slots:
@@ -98,6 +100,7 @@ class Slots:
                 stop=self._stop,
                 forks=self._forks,
                 telemetry=self._telemetry,
+                cache=self._cache,
             )
         except OSError as error:
             log.error("no attempt can be run: %s", error)  # noqa: TRY400 - a full disk needs no traceback

@@ -23,6 +23,7 @@ class Cache:
         if self._path is None:
             return None
         try:
+            os.utime(self._path)  # what is used least is deleted first where there is a limit
             return safetensors.torch.load_file(self._path)
         except (OSError, SafetensorError):
             return None
