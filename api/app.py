@@ -18,6 +18,7 @@ from api.answers import Answers
 from api.artifacts.endpoints import router as artifacts_router
 from api.audit import recorder
 from api.audit.endpoints import router as audit_router
+from api.audit.sweeper import SWEEP_SECONDS, AuditSweeper
 from api.background import Deadlines, Reaper, Sweeper, Ticker
 from api.broker import Bells
 from api.checkpoints.endpoints import router as checkpoints_router
@@ -130,6 +131,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
             Ticker("log archiver", settings.sweep_seconds, LogArchiver(database, services.storage).tick),
             Ticker("file sweeper", settings.sweep_seconds, FileSweeper(database, services.storage).tick),
         ]
+        if settings.audit_days is not None:
+            tickers.append(Ticker("audit sweeper", SWEEP_SECONDS, AuditSweeper(database, settings.audit_days).tick))
         sender = Sender(database, services.targets)
         senders = [Ticker(f"webhooks-{number}", SENDER_SECONDS, sender.drain) for number in range(SENDERS)]
         services.bells.start()

@@ -66,6 +66,8 @@ class ApiSettings(BaseSettings):
     """Largest request body from a worker."""
     metrics_token: SecretStr | None = None
     """Bearer token with which Prometheus reads `/metrics`; null: only from this machine."""
+    audit_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Days after which entries of the audit log are deleted; null: they are kept for ever."""
     log_format: Format = "text"
     """Lines for people, or a JSON object a line."""
     max_json_depth: Annotated[int, Field(ge=8, le=256)] = 32

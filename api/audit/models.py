@@ -12,7 +12,7 @@ from api.jobs.models import BigKey
 
 
 class AuditEntry(Base):
-    """One change. Rows are only ever added."""
+    """One change. Rows are never altered, and deleted by age alone."""
 
     __tablename__ = "audit_entries"
     __table_args__ = (Index("ix_audit_entries_project", "project", "pk"),)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from api.audit.models import AuditEntry
@@ -12,6 +14,18 @@ from cpt_core.events import now
 def add(session: Session, **fields: str | None) -> None:
     """Add an entry, made now."""
     session.execute(insert(AuditEntry), [{"time": now(), **fields}])
+
+
+def prune(session: Session, before: datetime, limit: int) -> int:
+    """Delete up to `limit` entries made before, the oldest first. Returns how many.
+
+    Entries are numbered in the order of their time, so the first that is young enough ends the search.
+    """
+    oldest = select(AuditEntry.pk, AuditEntry.time).order_by(AuditEntry.pk).limit(limit)
+    old = [pk for pk, time in session.execute(oldest) if time < before]
+    if old:
+        session.execute(delete(AuditEntry).where(AuditEntry.pk.in_(old)))
+    return len(old)
 
 
 def page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,18 @@ class Received:
 
 
 class Receiver:
-    """Answers each request with the next of `answers`, and with 204 after the last."""
+    """Answers each request with the next of `answers`, and with 204 after the last.
 
-    def __init__(self, *answers: int, headers: dict[str, str] | None = None, tls: ssl.SSLContext | None = None) -> None:
+    `during` is called between a request and its answer.
+    """
+
+    def __init__(
+        self,
+        *answers: int,
+        headers: dict[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        during: Callable[[], object] = lambda: None,
+    ) -> None:
         self.requests: list[Received] = []
         self.answers = list(answers)
         receiver = self
@@ -30,6 +40,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.requests.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+                during()
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
                 for name, value in (headers or {}).items():
                     self.send_header(name, value)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import text, update
 
-from tests.api.conftest import Keyed
+from api.audit.models import AuditEntry
+from api.audit.sweeper import AuditSweeper
+from api.db import Database
+from tests.api.conftest import Keyed, serving
 from tests.api.factories import spec_document
 from tests.api.surface import ACTIONS_BEFORE, make_objects, operations
+from tests.worker.waiting import until
 
 
 def entries(keyed: Keyed, headers: dict[str, str], query: str = "") -> list[dict[str, Any]]:
@@ -98,3 +105,37 @@ def test_without_keys_the_actor_is_local(client: TestClient) -> None:
     client.post("/v1/jobs", json=spec_document())
     [entry] = client.get("/v1/audit").json()["data"]
     assert (entry["actor"], entry["key"], entry["action"]) == ("local", None, "create_job")
+
+
+def test_entries_are_deleted_by_age_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.audit.sweeper.BATCH", 2)
+    database: Database = client.app.state.services.database  # type: ignore[attr-defined]
+    jobs = [client.post("/v1/jobs", json=spec_document()).json()["id"] for _ in range(5)]
+    young = client.get("/v1/audit").json()["data"][0]
+    with database.write() as session:
+        for days, job in zip((400, 91, 90, 89), jobs, strict=False):
+            old = update(AuditEntry).where(AuditEntry.object == job)
+            session.execute(old.values(time=datetime.now(UTC) - timedelta(days=days)))
+    AuditSweeper(database, 90).tick()
+    left = client.get("/v1/audit").json()["data"]
+    assert [entry["target"] for entry in left] == [jobs[4], jobs[3]]
+    assert left[0] == young
+
+
+@pytest.mark.parametrize("days", [None, 30])
+def test_entries_are_kept_for_ever_by_default(
+    tmp_path: Path, days: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.app.SWEEP_SECONDS", 0.01)
+    url = f"sqlite:///{tmp_path}/cpt.db"
+    with serving(url, tmp_path, auth="off") as client:
+        client.post("/v1/jobs", json=spec_document())
+        database: Database = client.app.state.services.database  # type: ignore[attr-defined]
+        with database.write() as session:
+            session.execute(update(AuditEntry).values(time=datetime(2000, 1, 1, tzinfo=UTC)))
+    with serving(url, tmp_path, auth="off", audit_days=days) as client:
+        if days is None:
+            assert "audit sweeper" not in [thread.name for thread in threading.enumerate()]
+            assert len(client.get("/v1/audit").json()["data"]) == 1
+        else:
+            until(lambda: client.get("/v1/audit").json()["data"] == [])

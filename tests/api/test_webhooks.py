@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from sqlalchemy import func, select
 from standardwebhooks import Webhook as Signer
 from standardwebhooks import WebhookVerificationError
 
 from api.app import create_app
 from api.db import Database
 from api.settings import ApiSettings
+from api.webhooks.models import Delivery
 from api.webhooks.sender import CLAIM, KEPT, Sender
 from api.webhooks.targets import Targets
 from tests.api.agent import append
@@ -395,6 +398,54 @@ def test_deleting_a_webhook_deletes_its_deliveries(client: TestClient, sender: S
     assert client.delete(f"/v1/webhooks/{made['id']}").status_code == 204
     sender.record(claimed, sender.send(claimed))
     assert sender.claim() is None
+
+
+@pytest.mark.parametrize("answer", [204, 410, 500])
+def test_a_webhook_deleted_while_it_is_being_told_leaves_nothing_behind_and_nobody_waiting(
+    client: TestClient, sender: Sender, receiver: Callable[..., Receiver], answer: int
+) -> None:
+    other = receiver()
+    going = receiver(answer, during=lambda: client.delete(f"/v1/webhooks/{made['id']}"))
+    made, stays = hook(client, going.url), hook(client, other.url)
+    submit(client)
+    sender.drain()
+    assert told(going.requests) == told(other.requests) == ["job.queued"]
+    assert client.get(f"/v1/webhooks/{made['id']}").status_code == 404
+    with database_of(client).read() as session:
+        assert session.scalars(select(Delivery.state)).all() == ["succeeded"]
+    submit(client)
+    sender.drain()
+    assert [row["state"] for row in deliveries(client, stays)] == ["succeeded"] * 2
+    assert len(going.requests) == 1
+
+
+def test_webhooks_may_go_while_senders_and_changes_of_jobs_are_busy_with_them(
+    client: TestClient, clock: Clock, receiver: Callable[..., Receiver]
+) -> None:
+    target = receiver()
+    stays = hook(client, target.url)
+    over = threading.Event()
+
+    def send() -> None:
+        sender = Sender(database_of(client), Targets(LOOPBACK), clock=clock)
+        while not over.wait(0.01):
+            sender.drain()
+
+    def come_and_go(_number: int) -> None:
+        made = hook(client, target.url)
+        submit(client)
+        assert client.delete(f"/v1/webhooks/{made['id']}").status_code == 204
+
+    with ThreadPoolExecutor(5) as pool:
+        senders = [pool.submit(send) for _ in range(2)]
+        list(pool.map(come_and_go, range(12)))
+        over.set()
+        for done in senders:
+            done.result(30)
+    Sender(database_of(client), Targets(LOOPBACK), clock=clock).drain()
+    assert [row["state"] for row in deliveries(client, stays)] == ["succeeded"] * 12
+    with database_of(client).read() as session:
+        assert session.scalar(select(func.count()).select_from(Delivery)) == 12
 
 
 def test_deliveries_are_newest_first_paged_by_cursor_and_narrowed_by_state(
