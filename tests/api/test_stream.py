@@ -315,7 +315,6 @@ class KeyedServer:
 
 @pytest.fixture
 def keyed_server(database_url: str) -> Iterator[KeyedServer]:
-    upgrade(database_url)
     started = Running(database_url, auth="keys")
     yield KeyedServer(started)
     started.stop()
