@@ -43,6 +43,9 @@ def _load() -> ctypes.CDLL | None:
 _library = _load()
 _enabled = True
 
+INSTRUCTIONS = ("AVX512-VNNI", "AVX512", "AVX-VNNI", "AVX2", "none")
+"""What integer products can take, the best first; "none": plain C++, in the layout of AVX512-VNNI's."""
+
 
 def available() -> bool:
     """Whether the C++ functions were built."""
@@ -60,7 +63,7 @@ def enabled() -> bool:
 
 
 def instructions() -> str:
-    """The instruction set that integer products take: "AVX512-VNNI", "AVX512", "AVX2", or "none" of them."""
+    """The instruction set that integer products take: one of `INSTRUCTIONS`."""
     return "none" if _library is None else _library.cpt_instructions().decode()
 
 
@@ -76,13 +79,15 @@ def disabled() -> Iterator[None]:
 
 
 @contextmanager
-def plain_products() -> Iterator[None]:
-    """Inside, integer products take plain C++ in the layout of AVX512-VNNI's. For tests; not for several threads."""
-    functions().cpt_use_plain(1)
+def products_by(name: str) -> Iterator[bool]:
+    """Inside, integer products take the instruction set `name`, if this machine has it: that is what is yielded.
+
+    For tests; not for several threads.
+    """
     try:
-        yield
+        yield bool(functions().cpt_use_instructions(name.encode()))
     finally:
-        functions().cpt_use_plain(0)
+        functions().cpt_use_instructions(None)
 
 
 def takes(x: Tensor) -> bool:

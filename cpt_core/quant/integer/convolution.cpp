@@ -1,5 +1,9 @@
 // The products of a 2-d convolution without groups or dilation, in channels-last memory, one image at a time.
 
+#include <omp.h>
+
+#include <memory>
+
 #include "products.h"
 
 namespace cpt {
@@ -166,6 +170,7 @@ Phase<Layout> make_phase(const Shape& shape, const Canvas& canvas, const Weight&
         std::vector<int64_t> taps;
         for (int64_t i = 0; i < shape.kernel; ++i)
             if ((phase + shape.padding - i) % s == 0) taps.push_back(i);
+        std::reverse(taps.begin(), taps.end());  // so that they reach the error in the order of its pixels
         return taps;
     };
     const auto axis = [&](int64_t phase, int64_t size, int64_t out_size) {
@@ -242,13 +247,15 @@ void input_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uint
 }
 
 // dw[n, tap, k] = sum over images and pixels of error[p, n] * x[p + tap, k]. Images that lie together are the k of this
-// product, the channels of x its rows.
+// product, the channels of x its rows. All images are laid out first; then each thread sums tiles of its own over all
+// of them: over as many images at a time as stay in a core's second cache, or as it takes STEPS to have something to do
+// for each sum that is added up.
 template <class Layout>
 void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* error, Grid error_grid,
                      int32_t error_levels, const uint8_t* x, Grid grid, int32_t levels, float* dw) {
     using A = typename Layout::A;
     using B = typename Layout::B;
-    constexpr int64_t K = Layout::K;
+    constexpr int64_t K = Layout::K, CACHE = 1 << 19, STEPS = 512;
     const int64_t n = shape.out_channels, k = shape.channels, taps = shape.taps(), s = shape.stride;
     const int64_t height = shape.out_height(), width = shape.out_width();
     // The last tile of the channels overlaps the one before it, where their number is not a multiple of its rows.
@@ -258,68 +265,86 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
     const int64_t tile_size = kernel.rows * NR;
     const Canvas canvas{shape.padding, shape.padding, shape.height + 2 * shape.padding, shape.width + 2 * shape.padding,
                         rows};
+    const int64_t groups = (shape.batch + K - 1) / K, a_size = canvas.size() * K,
+                  b_size = shape.out_pixels() * columns * K;
     const int32_t centre_code = centre(error_levels);
     const float error_zero_point = error_grid.zero_point + static_cast<float>(centre_code) * error_grid.scale;
     // A sum is over as many rows of pixels as cannot overflow.
     const int64_t rows_at_once = std::max<int64_t>(1, terms(levels, centre_code) / (K * width));
+    const int64_t group_bytes = a_size * static_cast<int64_t>(sizeof(A)) + b_size * static_cast<int64_t>(sizeof(B));
+    const int64_t rows_in_cache = std::max({height, CACHE / group_bytes * height, (STEPS + width - 1) / width});
     std::vector<Run> runs;
-    for (int64_t y = 0; y < height; ++y)
-        runs.push_back({y * s * canvas.width * rows * K, y * width * columns * K, width});
+    for (int64_t group = 0; group < groups; ++group)
+        for (int64_t y = 0; y < height; ++y)
+            runs.push_back(
+                {group * a_size + y * s * canvas.width * rows * K, group * b_size + y * width * columns * K, width});
+    const int64_t all_rows = static_cast<int64_t>(runs.size());
+    const Steps steps{s * rows * K, columns * K, NR * K};
     const int64_t burst = Kernel<Layout>::burst(levels, centre_code);
     // Codes of images that are not there, where the batch is no multiple of K.
     const std::vector<uint8_t> no_image(shape.pixels() * k),
         no_error(shape.out_pixels() * n, static_cast<uint8_t>(centre_code));
+    const std::unique_ptr<A[]> a(new A[groups * a_size]);
+    const std::unique_ptr<B[]> b(new B[groups * b_size]);
     std::vector<int64_t> products(taps * panels(n) * tiles * tile_size);
     std::vector<int64_t> x_sums(shape.pixels() * k), error_sums(shape.out_pixels() * n);
 #pragma omp parallel
     {
-        std::vector<A> a(canvas.size() * K);
-        std::vector<B> b(shape.out_pixels() * columns * K);
-        std::vector<int64_t> my_products(products.size());
         std::vector<int32_t> my_x_sums(x_sums.size()), my_error_sums(error_sums.size());
-        alignas(64) int32_t sums[MAX_MR * NR];
-        const A* tile_rows[MAX_MR];
 #pragma omp for
-        for (int64_t first = 0; first < shape.batch; first += K) {
+        for (int64_t group = 0; group < groups; ++group) {
+            A* const to_a = a.get() + group * a_size;
+            B* const to_b = b.get() + group * b_size;
             const uint8_t *images[K], *errors[K];
             for (int64_t i = 0; i < K; ++i) {
-                const bool there = first + i < shape.batch;
-                images[i] = there ? x + (first + i) * shape.pixels() * k : no_image.data();
-                errors[i] = there ? error + (first + i) * shape.out_pixels() * n : no_error.data();
+                const int64_t image = group * K + i;
+                const bool there = image < shape.batch;
+                images[i] = there ? x + image * shape.pixels() * k : no_image.data();
+                errors[i] = there ? error + image * shape.out_pixels() * n : no_error.data();
                 if (!there) continue;
                 add_to(images[i], my_x_sums.data(), shape.pixels() * k);
                 add_to(errors[i], my_error_sums.data(), shape.out_pixels() * n);
             }
+            if (shape.padding > 0 || rows != k) std::fill_n(to_a, a_size, A{0});
+            if (columns != n) std::fill_n(to_b, b_size, B{0});
             // Whole rows of pixels at a time, unless padding lies between the pixels.
             const int64_t x_pixels = rows == k ? shape.width : 1, error_pixels = columns == n ? shape.out_pixels() : 1;
             for (int64_t pixel = 0; pixel < shape.pixels(); pixel += x_pixels) {
-                interleave(images, a.data() + canvas.at(pixel / shape.width, pixel % shape.width) * K, x_pixels * k);
+                interleave(images, to_a + canvas.at(pixel / shape.width, pixel % shape.width) * K, x_pixels * k);
                 for (const uint8_t*& image : images) image += x_pixels * k;
             }
             for (int64_t pixel = 0; pixel < shape.out_pixels(); pixel += error_pixels) {
-                interleave_centred(errors, b.data() + pixel * columns * K, error_pixels * n, centre_code);
+                interleave_centred(errors, to_b + pixel * columns * K, error_pixels * n, centre_code);
                 for (const uint8_t*& one : errors) one += error_pixels * n;
             }
-            int64_t* to = my_products.data();
-            for (int64_t tap = 0; tap < taps; ++tap)
-                for (int64_t panel = 0; panel < panels(n); ++panel)
-                    for (int64_t tile = 0; tile < tiles; ++tile, to += tile_size) {
-                        const int64_t pixel = tap / shape.kernel * canvas.width + tap % shape.kernel;
-                        const A* from = a.data() + (pixel * rows + first_row(tile)) * K;
-                        for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = from + r * K;
-                        for (int64_t y = 0; y < height; y += rows_at_once) {
-                            kernel.tile(tile_rows, runs.data() + y, runs.data() + std::min(height, y + rows_at_once),
-                                        s * rows * K, b.data() + panel * NR * K, columns * K, burst, sums);
-                            add_to(sums, to, tile_size);
-                        }
-                    }
         }
 #pragma omp critical
         {
-            for (size_t i = 0; i < products.size(); ++i) products[i] += my_products[i];
             for (size_t i = 0; i < x_sums.size(); ++i) x_sums[i] += my_x_sums[i];
             for (size_t i = 0; i < error_sums.size(); ++i) error_sums[i] += my_error_sums[i];
         }
+        // Tiles of all columns at a tap, tap after tap.
+        const int64_t count = taps * tiles, threads = omp_get_num_threads(), me = omp_get_thread_num();
+        alignas(64) int32_t sums[MAX_SUMS];
+        const A* tile_rows[MAX_MR];
+        for (int64_t from = 0; from < all_rows; from += rows_in_cache)
+            for (int64_t item = count * me / threads; item < count * (me + 1) / threads; ++item) {
+                const int64_t tap = item / tiles, tile = item % tiles;
+                const int64_t pixel = tap / shape.kernel * canvas.width + tap % shape.kernel;
+                for (int64_t r = 0; r < kernel.rows; ++r)
+                    tile_rows[r] = a.get() + (pixel * rows + first_row(tile) + r) * K;
+                for (int64_t panel = 0, together; panel < panels(n); panel += together) {
+                    together = kernel.panels(panels(n) - panel);
+                    const int64_t until = std::min(all_rows, from + rows_in_cache);
+                    for (int64_t y = from; y < until; y += rows_at_once) {
+                        kernel.of(together)(tile_rows, runs.data() + y, runs.data() + std::min(until, y + rows_at_once),
+                                            steps, b.get() + panel * NR * K, burst, sums);
+                        for (int64_t i = 0; i < together; ++i)
+                            add_to(sums + i * tile_size, products.data() + (item * panels(n) + panel + i) * tile_size,
+                                   tile_size);
+                    }
+                }
+            }
     }
     // What the zero points add, in double: it is a small difference of large terms.
 #pragma omp parallel for
@@ -343,7 +368,7 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
             for (int64_t c = 0; c < k; ++c) {
                 const int64_t tile = c / kernel.rows, row = c - first_row(tile);
                 const int64_t product =
-                    products[((tap * panels(n) + i / NR) * tiles + tile) * tile_size + row * NR + i % NR];
+                    products[((tap * tiles + tile) * panels(n) + i / NR) * tile_size + row * NR + i % NR];
                 dw[(i * taps + tap) * k + c] =
                     static_cast<float>(unit * static_cast<double>(product) + grid.zero_point * e +
                                        error_zero_point * grid.scale * static_cast<double>(x_sum[c]));

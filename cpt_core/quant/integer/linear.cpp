@@ -206,7 +206,7 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
         std::vector<B> b_step(K * width);
         std::vector<int32_t> my_error_sums(n), my_input_sums(k);  // of a block, which cannot overflow
         std::vector<int64_t> my_errors(n), my_inputs(k);
-        alignas(64) int32_t sums[MAX_MR * NR];
+        alignas(64) int32_t sums[MAX_SUMS];
         const A* tile_rows[MAX_MR];
         int64_t out_at[MAX_MR];
         for (int64_t first = 0; first < x.rows; first += ERRORS_AT_ONCE) {
@@ -237,7 +237,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
             std::fill(my_input_sums.begin(), my_input_sums.end(), 0);
 #pragma omp for
             for (int64_t row = 0; row < height; row += kernel.rows)
-                for (int64_t panel = 0; panel < panels(k); ++panel) {
+                for (int64_t panel = 0, together; panel < panels(k); panel += together) {
+                    together = kernel.panels(panels(k) - panel);
                     for (int64_t r = 0; r < kernel.rows; ++r) {
                         tile_rows[r] = a.data() + (row * steps + r) * K;
                         out_at[r] = (row + r) * k;
@@ -245,11 +246,12 @@ void weight_gradient(const Kernel<Layout>& kernel, const Error& error, const Inp
                     const int64_t here = std::min(kernel.rows, n - row);
                     for (int64_t from = 0; from < steps; from += most) {
                         const Run run{from * kernel.rows * K, from * NR * K, std::min(most, steps - from)};
-                        kernel.tile(tile_rows, &run, &run + 1, kernel.rows * K, b.data() + panel * steps * NR * K,
-                                    NR * K, burst, sums);
+                        kernel.of(together)(tile_rows, &run, &run + 1, {kernel.rows * K, NR * K, steps * NR * K},
+                                            b.data() + panel * steps * NR * K, burst, sums);
                         const bool begin = first == 0 && from == 0;
-                        finish({sums, here, panel * NR, begin}, {k, units.data(), nullptr}, dw, out_at, &one, 0,
-                               nullptr, nothing.data(), nullptr);
+                        for (int64_t i = 0; i < together; ++i)
+                            finish({sums + i * kernel.rows * NR, here, (panel + i) * NR, begin},
+                                   {k, units.data(), nullptr}, dw, out_at, &one, 0, nullptr, nothing.data(), nullptr);
                     }
                 }
         }

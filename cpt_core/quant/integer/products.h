@@ -111,8 +111,13 @@ struct Plan {
                     sum = 0;
                 }
                 const int64_t here = std::min(steps - at, most - sum);
+                const int64_t a = taps[tap] + at * Layout::K;
                 const int64_t b = (static_cast<int64_t>(tap) * steps + at) * Layout::K * NR;
-                runs.push_back({taps[tap] + at * Layout::K, b, here});
+                // Neighbours in a row of pixels are one run, where no sum ends between them.
+                if (sum > 0 && runs.back().a + runs.back().steps * Layout::K == a)
+                    runs.back().steps += here;
+                else
+                    runs.push_back({a, b, here});
                 at += here;
                 sum += here;
             }
@@ -124,22 +129,28 @@ struct Plan {
 template <class Layout>
 void multiply(const Kernel<Layout>& kernel, const Plan<Layout>& plan, const Rows<Layout>& rows,
               const typename Layout::B* b, const Columns& columns, int64_t first_panel, int64_t last_panel) {
-    alignas(64) int32_t sums[MAX_MR * NR];
+    alignas(64) int32_t sums[MAX_SUMS];
     const typename Layout::A* tile_rows[MAX_MR];
-    for (int64_t panel = first_panel; panel < last_panel; ++panel)
+    const Steps steps{Layout::K, Layout::K * NR, plan.panel};
+    int64_t together;
+    for (int64_t panel = first_panel; panel < last_panel; panel += together) {
+        together = kernel.panels(last_panel - panel);
         for (int64_t first = 0; first < rows.count; first += kernel.rows) {
             const int64_t here = std::min(kernel.rows, rows.count - first);
             for (int64_t r = 0; r < kernel.rows; ++r) tile_rows[r] = rows.a + rows.a_at[first + std::min(r, here - 1)];
             int64_t from = 0;
             for (const int64_t end : plan.ends) {
-                kernel.tile(tile_rows, plan.runs.data() + from, plan.runs.data() + end, Layout::K,
-                            b + panel * plan.panel, Layout::K * NR, plan.burst, sums);
-                finish({sums, here, panel * NR, from == 0}, columns, rows.out, rows.out_at + first,
-                       rows.scale + first * rows.scale_step, rows.scale_step, rows.term ? rows.term + first : nullptr,
-                       rows.add, rows.add_at ? rows.add_at + first : nullptr);
+                kernel.of(together)(tile_rows, plan.runs.data() + from, plan.runs.data() + end, steps,
+                                    b + panel * plan.panel, plan.burst, sums);
+                for (int64_t i = 0; i < together; ++i)
+                    finish({sums + i * kernel.rows * NR, here, (panel + i) * NR, from == 0}, columns, rows.out,
+                           rows.out_at + first, rows.scale + first * rows.scale_step, rows.scale_step,
+                           rows.term ? rows.term + first : nullptr, rows.add,
+                           rows.add_at ? rows.add_at + first : nullptr);
                 from = end;
             }
         }
+    }
 }
 
 // A weight (n, taps, k), each of the n with a range of its own. Its numbers are code * scale[n] + zero_point[n], with
