@@ -6,14 +6,15 @@ The gradients of a convolution's input and weight come from one call; here they 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training; OpenMP reads it when torch is loaded
+from cpt_core.process import settle_threads
+
+settle_threads()  # as in training
 
 import torch
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -18,7 +17,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training; OpenMP reads it when torch is loaded
+from cpt_core.process import settle_threads
+
+settle_threads()  # as in training
 
 import torch
 from kept import ROOT

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from cpt_core import launch, tracing
-from cpt_core.process import MARK, die_with_parent, show_mark
+from cpt_core.process import MARK, die_with_parent, settle_threads, show_mark
 
 LARGEST_MESSAGE = 2**17
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _prepare() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see cpt_core.train.__main__; OpenMP reads it when torch loads
+    settle_threads()
     importlib.import_module("cpt_core.train.attempt")
     importlib.import_module("torch._dynamo")  # torch.optim and operations on the meta device load it when first used
     if tracing.wanted():

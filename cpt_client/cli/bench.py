@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -10,6 +9,7 @@ from rich.table import Table
 from cpt_client.cli import exits
 from cpt_client.cli.output import console, print_json
 from cpt_client.cli.parts import require
+from cpt_core.process import settle_threads
 
 if TYPE_CHECKING:
     from cpt_core.bench.machine import Machine
@@ -25,7 +25,7 @@ COLUMNS = (
 def bench(names: list[str], chosen: list[str], rounds: int, threads: int | None, device: str, *, as_json: bool) -> None:
     """Time the workloads `names` in the forms `chosen`, all of them by default, and print a table of each."""
     require("train", "torch")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training; OpenMP reads it when torch is loaded
+    settle_threads()  # as in training
     import torch
 
     from cpt_core.bench import forms

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpt_core import tracing
 from cpt_core.launch import LAUNCHER_PID
-from cpt_core.process import die_with_parent, show_stacks_on_signal
+from cpt_core.process import die_with_parent, settle_threads, show_stacks_on_signal
 from cpt_core.run import Run
 from cpt_core.train.recorder import Emit, Recorder, ignore
 
@@ -43,10 +43,8 @@ def train(run_file: Path) -> int:
 
 
 def _train(run: Run, emit: Emit) -> int:
-    # A thread that spins at a barrier holds up the one it waits for: on a busy machine steps took ten times longer.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-    # Imported here: importing torch takes seconds, and OpenMP reads its settings then.
+    settle_threads()
+    # Imported here: importing torch takes seconds.
     import torch
 
     from cpt_core.train import memory
