@@ -8,9 +8,9 @@ import time
 url, count = sys.argv[1], int(sys.argv[2])
 os.environ["PREFECT_API_URL"] = f"{url}/api"
 
-from prefect import flow  # noqa: E402  # it reads the address when it is imported
-from prefect.client.orchestration import get_client  # noqa: E402
-from prefect.states import Scheduled  # noqa: E402
+from prefect import flow  # it reads the address when it is imported
+from prefect.client.orchestration import get_client
+from prefect.states import Scheduled
 
 
 @flow
