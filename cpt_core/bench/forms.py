@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from cpt_core import onednn
 from cpt_core.bench.naive import BACKWARD_BITS, FORWARD_BITS, quantize_naively
 from cpt_core.quant import gpu, native, quantize_model
 from cpt_core.quant.integer import InputGradient, fp8_products
@@ -27,8 +28,8 @@ class Form:
 
     prepare: Callable[[nn.Module], None] = lambda _model: None
     """Changes the model, in place."""
-    within: Callable[[str], AbstractContextManager[object]] = lambda _device: nullcontext()
-    """What each step runs in on a kind of device, "cpu" or "cuda"."""
+    within: Callable[[str], AbstractContextManager[object]] = lambda _device: onednn.linear_layers()
+    """What each step runs in on a kind of device, "cpu" or "cuda"; by default what a training does."""
     available: Callable[[str], bool] = lambda _device: True
     """Whether this machine's device of a kind can take it."""
     by_default: bool = True
@@ -45,6 +46,10 @@ def _has_bf16(device: str) -> bool:
         torch.cuda.is_bf16_supported() if device == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
     return supported
+
+
+def _fp32(device: str) -> AbstractContextManager[object]:
+    return _taking_tf32(False) if device == "cuda" else onednn.linear_layers()
 
 
 @contextmanager
@@ -88,12 +93,19 @@ def _has_compiler(device: str) -> bool:
 
 
 FORMS: dict[str, Form] = {
-    BASE: Form(within=lambda _device: _taking_tf32(False)),
+    BASE: Form(within=_fp32),
+    "fp32, torch's products": Form(
+        within=lambda _device: nullcontext(),
+        available=lambda device: device == "cpu" and onednn.pays(),
+        by_default=False,
+    ),
     "tf32": Form(within=lambda _device: _taking_tf32(True), available=lambda device: device == "cuda"),
     "bf16": Form(within=_bf16, available=_has_bf16),
-    NAIVE: Form(quantize_naively),
+    NAIVE: Form(quantize_naively, within=lambda _device: nullcontext()),
     "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=lambda _device: native.disabled()),
-    "simulated, torch.compile": Form(_compiled, available=_has_compiler, by_default=False),
+    "simulated, torch.compile": Form(
+        _compiled, within=lambda _device: nullcontext(), available=_has_compiler, by_default=False
+    ),
     "simulated": Form(partial(_quantized, backend="simulated")),
     "int8": Form(partial(_quantized, backend="int8")),
     "int8, fast input gradients": Form(partial(_quantized, backend="int8", input_gradient="fast"), by_default=False),

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from cpt_core import cost, tracing
+from cpt_core import cost, onednn, tracing
 from cpt_core.checkpoint.files import folder_of, prune
 from cpt_core.checkpoint.state import load, save
 from cpt_core.events import Best, BestCheckpoint, Checkpoint, Evaluation, Finished, Result, Started, StepDone
@@ -204,7 +204,7 @@ class Trainer:
             torch.manual_seed(noise)
             self.precision.reseed(noise)
             # During the last backward pass DDP averages the gradients over the ranks.
-            with nullcontext() if part == accumulation - 1 else self.ddp.no_sync():
+            with nullcontext() if part == accumulation - 1 else self.ddp.no_sync(), onednn.linear_layers():
                 loss, right, samples = self.task.forward(self.ddp, step, part)
                 (loss / accumulation).backward()  # type: ignore[no-untyped-call]
             loss_sum = loss_sum + loss.detach() * samples
@@ -216,7 +216,7 @@ class Trainer:
         averaging = self.averaging if self.averaging and self.averaging.begun(done) else None
         bits = self.evaluation_bits
         weights = averaging.applied(self.precision, bits) if averaging else nullcontext()
-        with tracing.span("evaluation", step=done), weights:
+        with tracing.span("evaluation", step=done), weights, onednn.linear_layers():
             return evaluate(
                 self.task, self.model, self.precision, self.ranks, step=done, bits=bits, averaged=averaging is not None
             )

@@ -161,11 +161,12 @@ def failure(here, spec, **options):
     return end.reason, end.message
 
 
-def test_a_loss_that_overflows_ends_the_run_as_diverged_naming_the_step(here):
+def test_a_training_that_overflows_ends_as_diverged_naming_the_step(here):
     spec = make_spec(optimizer={"name": "sgd", "lr": 1000.0, "weight_decay": 1.0})  # weights grow a thousandfold a step
     reason, message = failure(here, spec)
     assert reason == "diverged"
-    assert re.search(r"the loss of step [1-7], at \d bits, is not finite, first", message)
+    # Which of them is the first depends on how the processor rounds.
+    assert re.search(r"the (loss|gradient) of step [1-7], at \d bits, is not finite, first", message)
 
 
 def test_a_divergence_names_the_first_layer_that_met_nan_or_infinity(here):
