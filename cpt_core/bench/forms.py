@@ -97,7 +97,6 @@ FORMS: dict[str, Form] = {
     "fp32, torch's products": Form(
         within=lambda _device: nullcontext(),
         available=lambda device: device == "cpu" and onednn.pays(),
-        by_default=False,
     ),
     "tf32": Form(within=lambda _device: _taking_tf32(True), available=lambda device: device == "cuda"),
     "bf16": Form(within=_bf16, available=_has_bf16),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -92,7 +93,7 @@ class Recurrence(torch.autograd.Function):
             d_hidden = product(error)
         d_from_input = torch.stack(errors[::-1] if ctx.order[0] == 0 else errors)
         # The transpose of what is wanted, as its product is the faster one.
-        d_weight = (rounded.flatten(0, 1).t() @ d_from_input.flatten(0, 1)).t()
+        d_weight = F.linear(rounded.flatten(0, 1).t(), d_from_input.flatten(0, 1).t()).t()
         return d_from_input, d_weight, d_hidden, d_cell, None, None, None
 
 
