@@ -105,6 +105,7 @@ def _product(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:
     """
     takes = weight.dtype == torch.float32 and weight.device.type == "cpu"
     takes = takes and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    takes = takes and not torch.compiler.is_compiling()  # whose compiler lays out constants alone
     if not takes or weight.numel() < PACKED_FROM:
         return lambda x: torch.mm(x, weight.t())
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, batch)

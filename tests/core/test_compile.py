@@ -78,3 +78,22 @@ def test_layers_that_multiply_codes_are_simulated_in_the_compiled_graph(backend)
     forward = torch.compile(twin, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(train(twin, forward, twin_state, widths), simulated)
     assert compiled_graphs() == 1
+
+
+def test_a_large_lstm_compiles_without_the_layouts_that_eager_mode_keeps():
+    torch.manual_seed(0)
+    model = nn.LSTM(8, 260)  # its recurrent weight is one that is laid out once for all time steps
+    state = quantize_model(model, skip=[])
+    state.set(8, 8)
+    x = torch.randn(3, 2, 8)
+    expected, _ = model(x)
+    calls = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: object) -> torch.fx.GraphModule:
+        calls.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph
+
+    compiled, _ = torch.compile(model, backend=backend)(x)
+    torch.testing.assert_close(compiled, expected)
+    assert calls
+    assert not [call for call in calls if "mkldnn" in call]
