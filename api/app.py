@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -164,6 +164,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.include_router(router)
     app.webhooks.include_router(events_router)
     problems.install(app)
+    _describe(app)
     _guard(app, settings)
 
     @app.get("/healthz", tags=["health"])
@@ -183,6 +184,18 @@ def create_app(settings: ApiSettings) -> FastAPI:
         return Health()
 
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Have /openapi.json tell of problems as they are sent."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = problems.describe(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _guard(app: FastAPI, settings: ApiSettings) -> None:

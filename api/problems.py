@@ -149,9 +149,33 @@ def internal() -> ApiError:
     return ApiError(500, "internal", "a defect of the server; its log has the details")
 
 
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}}
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": {"description": "How to prove who asks: `Bearer`.", "schema": {"type": "string"}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
+}
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an endpoint that may answer with these error statuses."""
     return {
-        status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+        status: {
+            "model": Problem,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {}},
+            "headers": _HEADERS.get(status, {}),
+        }
         for status in (*statuses, 503)
     }
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """The description of the API with the schema of problems at their media type: FastAPI puts it at that of JSON."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                content = answer.get("content", {})
+                if MEDIA_TYPE in content:
+                    content[MEDIA_TYPE] = content.pop("application/json")
+    return document

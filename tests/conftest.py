@@ -114,12 +114,19 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return _new_database(request.getfixturevalue("postgres"))
 
 
+@pytest.fixture
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """URL of a new, migrated SQLite database, for what is the same on every database."""
+    shutil.copy(migrated_file, tmp_path / "cpt.db")
+    return f"sqlite:///{tmp_path}/cpt.db"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """URL of a new, migrated database; each test that asks for it runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "cpt.db")
-        return f"sqlite:///{tmp_path}/cpt.db"
+        found: str = request.getfixturevalue("sqlite_url")
+        return found
     return _new_database(request.getfixturevalue("postgres"), template=request.getfixturevalue("migrated_template"))
 
 

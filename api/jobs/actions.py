@@ -77,13 +77,17 @@ def clone_job(
 @router.post("/archive", responses=documented(404, 409, 422))
 def archive_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> JobView:
     """Hide a job that has ended from lists. Idempotent."""
-    return views.job_view(control.archive(services.database, caller.project, job_id))
+    job = control.archive(services.database, caller.project, job_id)
+    services.changed(job.id)
+    return views.job_view(job)
 
 
 @router.post("/unarchive", responses=documented(404, 422))
 def unarchive_job(job_id: JobId, services: ServicesDep, caller: Submitter) -> JobView:
     """Show a job in lists again. Idempotent."""
-    return views.job_view(control.unarchive(services.database, caller.project, job_id))
+    job = control.unarchive(services.database, caller.project, job_id)
+    services.changed(job.id)
+    return views.job_view(job)
 
 
 @router.delete("", status_code=204, responses=documented(404, 409, 422))

@@ -41,6 +41,7 @@ def create_job(
 def created_job(services: Services, response: Response, job: Job, created: bool) -> JobView:
     """The answer to a request that creates a job, or did before."""
     if created:
+        services.changed(job.id)
         services.bells.ring(job.queue)
     else:
         response.headers["Idempotent-Replayed"] = "true"

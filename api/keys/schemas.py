@@ -69,7 +69,11 @@ class CreatedKey(KeyView):
 class NewKey(BaseModel):
     """A key to make."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"name": "nightly", "scope": "submit", "requests_per_minute": 120}]},
+    )
 
     name: Label
     """Label for people, such as who or what uses it."""

@@ -54,7 +54,14 @@ class ProjectView(Resource):
 class NewProject(BaseModel):
     """A project to make."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [{"id": "vision", "name": "Vision", "limits": {"max_open_jobs": 50, "max_running_devices": 8}}]
+        },
+    )
 
     id: ProjectId
     """Identifier: small letters, digits and hyphens; cannot be changed."""
@@ -67,7 +74,12 @@ class NewProject(BaseModel):
 class ProjectPatch(BaseModel):
     """What to change of a project; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"limits": {"max_open_jobs": 100, "max_steps": None}}]},
+    )
 
     name: Label | None = None
     """Label for people; null: as it is."""

@@ -33,6 +33,7 @@ def create_sweep(
     members = service.specs(request, limit=settings.max_sweep_members, data_root=settings.data_root)
     sweep, created = service.create(services.database, caller.project, request, members, idempotency_key)
     if created:
+        services.changed(sweep.members[0])  # whoever listens to the project then reads of all of them
         for queue in {spec.resources.queue for spec in members}:
             services.bells.ring(queue)
     else:

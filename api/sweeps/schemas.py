@@ -13,37 +13,36 @@ from api.compare.schemas import Outcome
 from api.jobs.schemas import Resource
 from cpt_core.lifecycle import State
 from cpt_core.seeds import Summary
+from cpt_core.spec import job
 from cpt_core.spec.base import field_error
 
 Pointer = Annotated[str, StringConstraints(pattern=r"^(/([^~/\x00-\x1f]|~[01])+)+$", max_length=200)]
 
-SPEC_EXAMPLE: dict[str, Any] = {
-    "model": {"name": "resnet8"},
-    "dataset": {"name": "digits"},
-    "precision": {"schedule": "cosine", "max_bits": 8, "cycles": 8},
-    "training": {"steps": 200, "batch_size": 64},
+EXAMPLE: dict[str, Any] = {
+    "name": "bounds and seeds",
+    "spec": job.EXAMPLE,
+    "grid": {"/precision/min_bits": [3, 4], "/training/seed": [0, 1, 2]},
+    "overrides": [{"precision": {"quantizer": "dorefa"}}, {"model": {"name": "resnet20"}}],
 }
+"""Every one of the overrides with every point of the grid: twelve jobs."""
 
 
 class SweepRequest(BaseModel):
     """Many jobs out of one base spec: every one of the overrides with every point of the grid."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, json_schema_extra={"examples": [EXAMPLE]})
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = "untitled"
     """A label for people; need not be unique."""
-    spec: Annotated[dict[str, JsonValue], Field(examples=[SPEC_EXAMPLE])]
+    spec: dict[str, JsonValue]
     """The base: a job spec. What every member sets may be missing from it."""
     grid: Annotated[
         dict[Pointer, Annotated[list[JsonValue], Field(min_length=1)]],
-        Field(max_length=16, examples=[{"/precision/min_bits": [3, 4], "/training/seed": [0, 1, 2]}]),
+        Field(max_length=16),
     ] = {}
     """JSON pointer of a field to the values that it takes: all combinations are run, the last field varying fastest. A
     value replaces whatever the field holds, so whole parts of a spec, such as `/precision`, can be varied as well."""
-    overrides: Annotated[
-        list[dict[str, JsonValue]],
-        Field(examples=[[{"precision": {"quantizer": "dorefa"}}, {"model": {"name": "resnet20"}}]]),
-    ] = []
+    overrides: list[dict[str, JsonValue]] = []
     """A list of JSON merge patches (RFC 7396) of the base, for what is no grid; null takes a field out."""
 
     @model_validator(mode="after")

@@ -43,9 +43,15 @@ Wanted = Annotated[list[EventType], Field(min_length=1, max_length=len(EventType
 class WebhookRequest(BaseModel):
     """Where events are to be sent, and which."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [{"url": "https://example.com/hooks/cpt", "events": ["job.succeeded", "job.failed"]}]
+        },
+    )
 
-    url: Annotated[HttpUrl, Field(examples=["https://example.com/hooks/cpt"])]
+    url: HttpUrl
     """Where to POST events: https, and a public address."""
     events: Wanted | None = None
     """Types of events that are wanted; null: all."""
@@ -60,9 +66,11 @@ class WebhookRequest(BaseModel):
 class WebhookUpdate(BaseModel):
     """What is to change; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, json_schema_extra={"examples": [{"enabled": False}]}
+    )
 
-    url: Annotated[HttpUrl, Field(examples=["https://example.com/hooks/cpt"])] | None = None
+    url: HttpUrl | None = None
     """Where to POST events; null is as good as leaving it out."""
     events: Wanted | None = None
     """Types of events that are wanted; null: all."""

@@ -1,6 +1,6 @@
 """The named alternatives: each in a virtual environment of its own, and its server on this machine.
 
-Every peer runs as its documentation starts it, on SQLite where it has the choice, as ours does here. `environment`
+Every peer runs as its documentation starts it, on SQLite where it has the choice, as ours does here, and as durable. `environment`
 installs it from PyPI at its pinned version, once, below `.bench/`.
 """
 
@@ -64,7 +64,8 @@ def mlflow() -> Iterator[tuple[str, Path]]:
 
 @contextmanager
 def prefect() -> Iterator[str]:
-    """URL of a Prefect server on SQLite."""
+    """URL of a Prefect server on SQLite, every commit flushed to disk, as MLflow's are and ours."""
+    _flush_commits(environment("prefect").parent)
     with _served("prefect", _prefect_command, lambda url: f"{url}/api/health") as (url, _folder):
         yield url
 
@@ -82,6 +83,16 @@ def ray(slots: int) -> Iterator[str]:
             url = f"http://127.0.0.1:{port}"
             _wait(f"{url}/api/version")
             yield url
+
+
+def _flush_commits(prefect: Path) -> None:
+    """Prefect sets `synchronous = NORMAL`, by which a commit that was answered may be lost with the power. There is no
+    option for it, so its source in this environment is changed.
+    """
+    (source,) = prefect.glob("lib/python*/site-packages/prefect/server/database/configurations.py")
+    ours = source.read_text().replace("PRAGMA synchronous = NORMAL;", "PRAGMA synchronous = FULL;")
+    assert ours.count("PRAGMA synchronous = FULL;") == 1, "Prefect sets it in another way now"
+    source.write_text(ours)
 
 
 def _mlflow_command(folder: Path, port: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -85,10 +85,19 @@ class LimitsSpec(SpecModel):
     stack of every rank in the job's log, and the job goes on from its last checkpoint. Null: the worker's setting."""
 
 
+EXAMPLE: dict[str, Any] = {
+    "model": {"name": "resnet8"},
+    "dataset": {"name": "digits"},
+    "precision": {"schedule": "cosine", "min_bits": 3, "max_bits": 8, "cycles": 8},
+    "training": {"steps": 200, "batch_size": 64},
+}
+"""A small job that trains anywhere."""
+
+
 class JobSpec(SpecModel):
     """One training job. The same document works as YAML for `cpt train` and `cpt submit` and as JSON over HTTP."""
 
-    model_config = ConfigDict(title="JobSpec")
+    model_config = ConfigDict(title="JobSpec", json_schema_extra={"examples": [EXAMPLE]})
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")] = "untitled"
     """A label for people; need not be unique."""

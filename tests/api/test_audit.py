@@ -124,16 +124,15 @@ def test_entries_are_deleted_by_age_alone(client: TestClient, monkeypatch: pytes
 
 @pytest.mark.parametrize("days", [None, 30])
 def test_entries_are_kept_for_ever_by_default(
-    tmp_path: Path, days: int | None, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, tmp_path: Path, days: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.app.SWEEP_SECONDS", 0.01)
-    url = f"sqlite:///{tmp_path}/cpt.db"
-    with serving(url, tmp_path, auth="off") as client:
+    with serving(sqlite_url, tmp_path, auth="off") as client:
         client.post("/v1/jobs", json=spec_document())
         database: Database = client.app.state.services.database  # type: ignore[attr-defined]
         with database.write() as session:
             session.execute(update(AuditEntry).values(time=datetime(2000, 1, 1, tzinfo=UTC)))
-    with serving(url, tmp_path, auth="off", audit_days=days) as client:
+    with serving(sqlite_url, tmp_path, auth="off", audit_days=days) as client:
         if days is None:
             assert "audit sweeper" not in [thread.name for thread in threading.enumerate()]
             assert len(client.get("/v1/audit").json()["data"]) == 1

@@ -23,6 +23,7 @@ from api.agent import service as agent
 from api.app import create_app
 from api.db import Database
 from api.deps import Services
+from api.hub import PROJECT_INTERVAL
 from api.jobs import control
 from api.jobs import service as jobs
 from api.jobs.models import Job
@@ -30,6 +31,7 @@ from api.keys import service as keys
 from api.keys.models import ApiKey
 from api.keys.schemas import NewKey, Scope
 from api.log import service
+from api.log.feed import Batch
 from api.problems import ApiError
 from api.projects import service as projects
 from api.projects.schemas import NewProject
@@ -37,7 +39,7 @@ from api.server import Server
 from api.settings import ApiSettings
 from cpt_core.events import now
 from cpt_core.protocol import AppendRequest, Assignment, ClaimRequest
-from tests.api.factories import checkpoint, run_to_the_end, spec, started, step, succeeded
+from tests.api.factories import checkpoint, run_to_the_end, spec, spec_document, started, step, succeeded
 
 Message = tuple[int | None, str, Any]
 
@@ -276,6 +278,44 @@ def test_a_project_stream_tells_of_every_job_that_changes(running: Running) -> N
         seen[data["id"]] = data["state"]
     shown = httpx.get(f"{running.url}/v1/jobs/{held.job_id}", trust_env=False).json()
     assert data == shown
+    log.close()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def unasked(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """A server whose streams do not look by themselves when they are not woken."""
+    for name in ("api.hub.POLL_SECONDS", "api.hub.RECONNECT_SECONDS", "api.log.feed.KEEP_ALIVE_SECONDS"):
+        monkeypatch.setattr(name, 3600.0)
+    started = Running(sqlite_url)
+    yield started
+    started.stop()
+
+
+def test_whatever_a_client_does_is_told_at_once(unasked: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = unasked
+    looking = threading.Semaphore(0)
+    changes = service.changes
+
+    def counted(*args: Any, **options: Any) -> Batch:
+        found = changes(*args, **options)
+        looking.release()
+        return found
+
+    monkeypatch.setattr(service, "changes", counted)
+    job = running.submit()
+    log = running.listen("/v1/stream")
+    assert next(log)[1] == "ready"
+    for _ in range(2):  # the listener's look, and the first of the feed that it then follows
+        assert looking.acquire(timeout=30)
+    requests: dict[str, Any] = {f"jobs/{job}/{action}": {} for action in ("pause", "resume", "cancel", "archive")}
+    requests |= {f"jobs/{job}/unarchive": {}, f"jobs/{job}/clone": {}, "jobs": spec_document()}
+    requests["sweeps"] = {"spec": spec_document(), "overrides": [{"name": "a"}]}
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=30) as http:
+        for path, body in requests.items():
+            http.post(f"/v1/{path}", json=body).raise_for_status()
+            assert next(log)[1] == "job", path
+            while looking.acquire(timeout=2 * PROJECT_INTERVAL):  # all that this change has led to
+                pass
     log.close()  # type: ignore[attr-defined]
 
 
