@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Message, Send
 
 from api.deps import BearerDep, Caller, Reader, Services, ServicesDep
 from api.hub import logs_key
 from api.jobs.schemas import JobId
+from api.log.stream import SLOW_SECONDS
 from api.logs import service
 from api.logs.lines import Line, Splitter
 from api.logs.schemas import LogLine, Rank
 from api.logs.service import Place
 from api.problems import ApiError, documented
 from cpt_core.protocol import MAX_LOG_CHUNK, LogReply
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["logs"])
 agent_router = APIRouter(prefix="/v1/agent/jobs/{job_id}/attempts/{attempt}", tags=["agent"])
@@ -84,7 +90,7 @@ def get_logs(
 
     Of outputs that are too long the beginning and the end are kept, and a line says how much is left out. While
     nothing is printed NDJSON has empty lines now and then, so that a lost connection is noticed. Following ends within
-    20 seconds after the key was revoked or has expired.
+    20 seconds after the key was revoked or has expired. Who reads nothing for 30 seconds is disconnected.
     """
     place = service.begin(
         services.database,
@@ -98,8 +104,24 @@ def get_logs(
     )
     reader = _Reader(services, caller, job_id, rank, place, follow=follow)
     if NDJSON in accept:
-        return StreamingResponse(reader.ndjson(), media_type=NDJSON)
-    return StreamingResponse(reader.text(), media_type=f"{TEXT}; charset=utf-8")
+        return LogStream(reader.ndjson(), media_type=NDJSON)
+    return LogStream(reader.text(), media_type=f"{TEXT}; charset=utf-8")
+
+
+class LogStream(StreamingResponse):
+    """Lines as they come. Who takes nothing of them for `SLOW_SECONDS` is dropped, and may go on from its offset."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it all."""
+
+        async def put(message: Message) -> None:
+            async with asyncio.timeout(SLOW_SECONDS):
+                await send(message)
+
+        try:
+            await super().stream_response(put)
+        except TimeoutError:
+            logger.info("a reader of a log was dropped: nothing was read from it for %g s", SLOW_SECONDS)
 
 
 class _Reader:

@@ -1,7 +1,7 @@
 """The named alternatives: each in a virtual environment of its own, and its server on this machine.
 
-Every peer runs as its documentation starts it, on SQLite where it has the choice, as ours does here, and as durable. `environment`
-installs it from PyPI at its pinned version, once, below `.bench/`.
+Every peer runs as its documentation starts it, on SQLite where it has the choice, as ours does here, and as durable.
+`environment` installs it from PyPI at its pinned version, once, below `.bench/`.
 """
 
 from __future__ import annotations

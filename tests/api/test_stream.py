@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import socket
 import threading
 import time
@@ -32,6 +33,7 @@ from api.keys.models import ApiKey
 from api.keys.schemas import NewKey, Scope
 from api.log import service
 from api.log.feed import Batch
+from api.logs import service as logs
 from api.problems import ApiError
 from api.projects import service as projects
 from api.projects.schemas import NewProject
@@ -247,6 +249,39 @@ def test_a_listener_that_reads_nothing_is_dropped_and_can_go_on(
     assert 0 < len(ids) < 10_000
     with contextlib.closing(running.listen(f"/v1/jobs/{job}/stream", ids[-1])) as rest:  # type: ignore[type-var]
         assert next(rest)[0] == ids[-1] + 1
+
+
+def test_a_reader_of_a_log_that_reads_nothing_is_dropped_and_can_go_on(
+    running: Running, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.logs.endpoints.SLOW_SECONDS", 0.3)
+    held, line, chunk = running.claim(), b"%07d" + b"." * 56 + b"\n", 2048
+    for start in range(0, 32 * chunk, chunk):
+        logs.append(
+            running.services.database,
+            job,
+            held.attempt,
+            held.token,
+            rank=0,
+            offset=64 * start,
+            data=b"".join(line % number for number in range(start, start + chunk)),
+            max_bytes=2**23,
+        )
+    waiting = running.services.hub._waiting
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(running.address)
+        slow.sendall(f"GET /v1/jobs/{job}/logs?follow=true HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        wait_for(lambda: waiting)
+        wait_for(lambda: not waiting)
+        received = b""
+        slow.settimeout(20)
+        while data := slow.recv(65536):
+            received += data
+    whole = re.findall(rb"\d{7}\.{56}\n", received)
+    assert 0 < len(whole) < 32 * chunk
+    rest = httpx.get(f"{running.url}/v1/jobs/{job}/logs", params={"offset": 64 * len(whole)}, trust_env=False)
+    assert int(rest.text[:7]) == len(whole)
 
 
 def test_a_stopping_server_ends_its_streams_cleanly_at_once(running: Running, job: str) -> None:
