@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,8 @@ class Schedule:
     steps: int
     profile: Callable[[int], float]
     """Unrounded bit width at a step."""
+    turn: Callable[[int], int]
+    """The step after a stretch with this step in it, within which the bit width only rises, or only falls."""
 
     def bits(self, step: int) -> int:
         """Bit width at `step` (0-based). Ties round to even, as in the authors' code.
@@ -42,6 +44,18 @@ class Schedule:
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is outside the schedule's {self.steps} steps")
         return round(self.profile(step))
+
+    def next_change(self, step: int, stop: int) -> int:
+        """The first step after `step` with another bit width, or `stop`, found in few of the steps between."""
+        bits = self.bits(step)
+        while step < stop:
+            turn = min(self.turn(step), stop)
+            if self.bits(turn - 1) != bits:
+                return bisect_left(range(turn), True, lo=step, key=lambda later: self.bits(later) != bits)
+            if turn < stop and self.bits(turn) != bits:
+                return turn
+            step = turn
+        return stop
 
     def all(self) -> npt.NDArray[np.int64]:
         """Bit widths of all steps, shape (steps,)."""
@@ -73,7 +87,7 @@ def make(
     if steps < 1 or cycles < 1:
         raise ValueError(f"steps ({steps}) and cycles ({cycles}) must be at least 1")
     if name == "static":
-        return Schedule(name, steps, lambda _step: float(max_bits))
+        return Schedule(name, steps, lambda _step: float(max_bits), lambda _step: steps)
     if cycles > steps:
         raise ValueError(f"{cycles} cycles do not fit in {steps} steps: a cycle needs at least one step")
     length = int(steps / cycles) + (period == "floor+1")
@@ -82,7 +96,7 @@ def make(
     def profile(step: int) -> float:
         return leg(step, length, float(min_bits), float(max_bits))
 
-    return Schedule(name, steps, profile)
+    return Schedule(name, steps, profile, lambda step: min(steps, (step // length + 1) * length))
 
 
 def piecewise(pieces: Sequence[tuple[int, int]], *, steps: int) -> Schedule:
@@ -96,7 +110,34 @@ def piecewise(pieces: Sequence[tuple[int, int]], *, steps: int) -> Schedule:
         raise ValueError(f"steps ({steps}) must be at least 1")
     if begins[:1] != [0] or any(later <= earlier for earlier, later in itertools.pairwise(begins)):
         raise ValueError(f"the pieces must begin at step 0 and then at ascending steps, not at {begins}")
-    return Schedule("piecewise", steps, lambda step: float(pieces[bisect_right(begins, step) - 1][1]))
+    return Schedule(
+        "piecewise",
+        steps,
+        lambda step: float(pieces[bisect_right(begins, step) - 1][1]),
+        lambda step: min(steps, [*begins, steps][bisect_right(begins, step)]),
+    )
+
+
+class Run(NamedTuple):
+    """Consecutive steps of the same bit widths."""
+
+    start: int
+    """The first of them."""
+    stop: int
+    """The step after the last of them."""
+    forward_bits: int
+    """Bit width of weights and activations."""
+    backward_bits: int
+    """Bit width of the errors."""
+
+
+def runs(forward: Schedule, backward: Schedule, steps: int) -> Iterator[Run]:
+    """The first `steps` steps, those of the same bit widths together: a handful for each cycle, however long it is."""
+    step = 0
+    while step < steps:
+        stop = backward.next_change(step, forward.next_change(step, steps))
+        yield Run(step, stop, forward.bits(step), backward.bits(step))
+        step = stop
 
 
 Leg = Callable[[int, int, float, float], float]

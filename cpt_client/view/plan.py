@@ -8,7 +8,8 @@ from rich.text import Text
 
 from cpt_client.view import text
 from cpt_client.view.chart import bits_chart
-from cpt_core.plan import Forecast, Plan
+from cpt_core.forecast import Forecast
+from cpt_core.plan import Plan
 from cpt_core.schedules import Schedule
 from cpt_core.spec import AutoPrecision, JobSpec
 

@@ -9,19 +9,7 @@ from torch import Tensor, nn
 
 from cpt_core.models.registry import register_model
 from cpt_core.norms import BatchNormReLU2d
-
-BLOCKS_PER_GROUP = {
-    "resnet8": 1,
-    "resnet14": 2,
-    "resnet20": 3,
-    "resnet32": 5,
-    "resnet38": 6,
-    "resnet74": 12,
-    "resnet110": 18,
-    "resnet152": 25,
-    # Its published cost fits basic blocks with n = 27, one layer fewer than the name would need.
-    "resnet164": 27,
-}
+from cpt_core.sizes.model import CIFAR_BLOCKS
 
 
 class BasicBlock(nn.Module):
@@ -78,5 +66,5 @@ def _group(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequ
     return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
 
-for _name, _blocks in BLOCKS_PER_GROUP.items():
+for _name, _blocks in CIFAR_BLOCKS.items():
     register_model(_name)(partial(CifarResNet, _blocks))

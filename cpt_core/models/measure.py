@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 
 from cpt_core import cost
 from cpt_core.models.build import build_model
 from cpt_core.models.sample import sample_of
+from cpt_core.sizes import ModelSize
 from cpt_core.spec import JobSpec
 from cpt_core.train.errors import SpecError
 
 
-class Measured(NamedTuple):
-    """A model's size."""
-
-    parameters: int
-    """Parameters."""
-    profile: cost.Profile
-    """Its work on one sample."""
-
-
-def measure(spec: JobSpec, outputs: int) -> Measured:
+def measure(spec: JobSpec, outputs: int) -> ModelSize:
     """The size of the model that a job trains, from its shapes, without memory for its values where that can be.
 
     Raises:
@@ -34,4 +24,4 @@ def measure(spec: JobSpec, outputs: int) -> Measured:
     except SpecError:  # for all but a few models, which ask for values while they are built
         model = build_model(spec, outputs)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Measured(parameters, cost.profile(model, *sample_of(spec)))
+    return ModelSize(parameters, cost.profile(model, *sample_of(spec)))

@@ -7,10 +7,7 @@ from torch import Tensor, nn
 
 from cpt_core.models.registry import register_model
 from cpt_core.norms import BatchNormReLU2d
-
-# (expansion, channels, blocks, stride of the first block): table 2 of the paper, the strides of the stem and of the
-# first two groups being 1.
-GROUPS = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+from cpt_core.sizes.model import MOBILENET_GROUPS
 
 
 class InvertedResidual(nn.Module):
@@ -55,7 +52,7 @@ class MobileNetV2(nn.Module):
         self.bn1 = BatchNormReLU2d(32)
         blocks = []
         in_channels = 32
-        for expansion, channels, count, first_stride in GROUPS:
+        for expansion, channels, count, first_stride in MOBILENET_GROUPS:
             for stride in (first_stride, *(1,) * (count - 1)):
                 blocks.append(InvertedResidual(in_channels, channels, expansion, stride))
                 in_channels = channels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -61,7 +62,7 @@ class Cycle(SpecModel):
         if self.max_bits <= 16:
             return cycles
         # float32 has 24 significant bits: rounding to more than 16 would change next to nothing and cost full price.
-        return Schedule(cycles.name, steps, lambda step: 32.0 if cycles.bits(step) > 16 else cycles.profile(step))
+        return replace(cycles, profile=lambda step: 32.0 if cycles.bits(step) > 16 else cycles.profile(step))
 
 
 class GradientCycle(Cycle):
@@ -119,7 +120,12 @@ class PrecisionBase(SpecModel):
             backward = make("static", steps=steps, max_bits=self.gradient_bits)
         else:
             backward = self.gradient_bits.over(steps)
-        return Schedule(backward.name, steps, lambda step: 32 if forward.bits(step) == 32 else backward.profile(step))
+        return Schedule(
+            backward.name,
+            steps,
+            lambda step: 32 if forward.bits(step) == 32 else backward.profile(step),
+            lambda step: min(forward.turn(step), backward.turn(step)),
+        )
 
     def check_length(self, steps: int) -> None:
         """Raises an error that names the field unless the schedule can be that of a training of `steps` steps."""
@@ -286,7 +292,10 @@ class AutoPrecision(PrecisionBase):
             "cosine", steps=steps - tested, cycles=self.cycles, min_bits=low, max_bits=high, period=self.period
         )
         return Schedule(
-            "auto", steps, lambda step: test.profile(step) if step < tested else cycles.profile(step - tested)
+            "auto",
+            steps,
+            lambda step: test.profile(step) if step < tested else cycles.profile(step - tested),
+            lambda step: test.turn(step) if step < tested else tested + cycles.turn(step - tested),
         )
 
 

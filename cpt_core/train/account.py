@@ -14,9 +14,9 @@ from cpt_core.carbon import footprint
 from cpt_core.cost import Profile
 from cpt_core.events import EnergySource
 from cpt_core.run import Run
+from cpt_core.spent import Spent
 from cpt_core.train import memory
 from cpt_core.train.ranks import Ranks
-from cpt_core.train.spent import Spent
 
 
 class Account:

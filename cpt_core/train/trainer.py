@@ -25,8 +25,10 @@ from cpt_core.models.measure import measure
 from cpt_core.quant import BackendError, integer, quantize_model
 from cpt_core.quant.layers import share_ranges
 from cpt_core.run import Run
+from cpt_core.schedules import runs
 from cpt_core.seeding import derive
 from cpt_core.spec import AutoPrecision
+from cpt_core.spent import Spent
 from cpt_core.train.account import Account
 from cpt_core.train.averaging import Averaging
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
@@ -36,7 +38,6 @@ from cpt_core.train.optimizer import learning_rate, make_optimizer, restore, sta
 from cpt_core.train.range_test import RangeTest
 from cpt_core.train.ranks import Ranks
 from cpt_core.train.recorder import Emit
-from cpt_core.train.spent import Spent
 from cpt_core.train.tasks import load_task
 
 
@@ -99,7 +100,7 @@ class Trainer:
             self.averaging = Averaging(training.averaging, spec, self.model, self.task, ranks)
         self.first_step = 0 if run.resume is None else self._resume(run.resume)
         spent = Spent(self.profile, spec.samples_per_step)
-        spent.add_all(*(map(bits.bits, range(self.first_step)) for bits in (self.forward_bits, self.backward_bits)))
+        spent.add_all(runs(self.forward_bits, self.backward_bits, self.first_step))
         self.account = Account(run, ranks, self.profile, spent)
 
     def _check_size(self) -> None:

@@ -1,9 +1,12 @@
 """The precision schedules against the reference, step by step."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cpt_core.schedules import SCHEDULES, make, piecewise
+from cpt_core.schedules import SCHEDULES, make, piecewise, runs
 from cpt_core.spec import JobSpec
 from tests.core import golden
 
@@ -112,3 +115,41 @@ def test_a_step_outside_the_schedule_is_an_error(step):
 def test_what_makes_no_schedule_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+RUNS = {
+    **{name: {"schedule": name, "min_bits": 3, "max_bits": 8, "cycles": 7} for name in SCHEDULES if name != "static"},
+    "static": {"schedule": "static"},
+    "cycles as short as steps": {"schedule": "cosine", "cycles": 500},
+    "into full precision": {"schedule": "CT", "min_bits": 8, "max_bits": 32, "cycles": 3},
+    "errors that cycle too": {
+        "schedule": "cosine",
+        "min_bits": 6,
+        "max_bits": 32,
+        "cycles": 5,
+        "gradient_bits": {"schedule": "ETH", "cycles": 4, "period": "floor+1"},
+    },
+    "pieces": {"schedule": "piecewise", "pieces": [{"from_step": 0, "bits": 32}, {"from_step": 31, "bits": 6}]},
+    "a range test, then cycles": {"schedule": "auto", "steps_per_bits": 11, "cycles": 3},
+}
+
+
+@pytest.mark.parametrize("precision", RUNS.values(), ids=RUNS.keys())
+def test_runs_are_the_schedules_step_by_step(precision):
+    document = {"model": {"name": "resnet8"}, "dataset": {"name": "digits"}, "training": {"steps": 500}}
+    spec = JobSpec.model_validate(document | {"precision": precision})
+    forward, backward = spec.precision.forward_schedule(500), spec.precision.backward_schedule(500)
+    found = list(runs(forward, backward, 500))
+    assert [step for run in found for step in range(run.start, run.stop)] == list(range(500))
+    assert [run.forward_bits for run in found for _ in range(run.start, run.stop)] == forward.all().tolist()
+    assert [run.backward_bits for run in found for _ in range(run.start, run.stop)] == backward.all().tolist()
+    widths = [run[2:] for run in found]
+    assert all(one != other for one, other in itertools.pairwise(widths)) or forward.name == "auto"
+
+
+def test_the_runs_of_a_long_training_are_found_without_walking_its_steps():
+    asked = []
+    schedule = make("cosine", steps=10_000_000, cycles=32, min_bits=3, max_bits=8)
+    counting = replace(schedule, profile=lambda step: asked.append(step) or schedule.profile(step))
+    assert len(list(runs(counting, make("static", steps=10_000_000), 10_000_000))) == 32 * 6
+    assert len(asked) < 20_000

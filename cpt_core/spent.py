@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from cpt_core.cost import Profile, bit_operations_per_mac
 from cpt_core.energy import modelled_joules
+from cpt_core.schedules import Run
 
 
 class Spent:
@@ -21,9 +22,10 @@ class Spent:
         """Count one more step."""
         self._steps_at[forward_bits, backward_bits] += 1
 
-    def add_all(self, forward: Iterable[int], backward: Iterable[int]) -> None:
-        """Count as many steps as the shorter of the two has bit widths."""
-        self._steps_at.update(zip(forward, backward, strict=False))
+    def add_all(self, runs: Iterable[Run]) -> None:
+        """Count all steps of these runs."""
+        for run in runs:
+            self._steps_at[run.forward_bits, run.backward_bits] += run.stop - run.start
 
     @property
     def gbitops(self) -> float:
