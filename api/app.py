@@ -41,6 +41,7 @@ from api.logs.archive import LogArchiver
 from api.logs.endpoints import agent_router as agent_logs_router
 from api.logs.endpoints import router as logs_router
 from api.metrics.endpoints import router as metrics_router
+from api.plans.endpoints import router as plans_router
 from api.problems import ApiError, documented
 from api.projects.endpoints import router as projects_router
 from api.rate import Buckets
@@ -72,6 +73,7 @@ Errors are RFC 9457 problem documents with a stable `code`, and `errors` that na
 CLIENT_ROUTERS = (
     jobs_router,
     actions_router,
+    plans_router,
     log_router,
     metrics_router,
     sweeps_router,

@@ -22,6 +22,7 @@ HOOK = "http://127.0.0.1:1/hook"
 BODIES: dict[str, Any] = {
     "create_job": spec_document(),
     "validate_job": spec_document(),
+    "plan_job": spec_document(),
     "create_key": {"name": "another"},
     "create_project": {"id": "new", "name": "New"},
     "change_project": {"limits": {"max_steps": 1000}},
@@ -54,7 +55,7 @@ ACTIONS_BEFORE: dict[str, tuple[str, ...]] = {
 }
 """What brings a job that waits into a state that the operation changes."""
 
-CHANGES_NOTHING = frozenset({"validate_job"})
+CHANGES_NOTHING = frozenset({"validate_job", "plan_job"})
 """Operations that are no GET and yet change nothing."""
 
 OPERATORS_ALONE = frozenset({"create_project", "list_projects", "change_project"})

@@ -1,0 +1,1 @@
+"""Plans: what a training will do and cost, before it is submitted."""
