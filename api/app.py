@@ -45,6 +45,7 @@ from api.plans.endpoints import router as plans_router
 from api.problems import ApiError, documented
 from api.projects.endpoints import router as projects_router
 from api.rate import Buckets
+from api.recipes.endpoints import router as recipes_router
 from api.settings import ApiSettings
 from api.sweeps.endpoints import router as sweeps_router
 from api.telemetry.endpoints import router as telemetry_router
@@ -74,6 +75,7 @@ CLIENT_ROUTERS = (
     jobs_router,
     actions_router,
     plans_router,
+    recipes_router,
     log_router,
     metrics_router,
     sweeps_router,

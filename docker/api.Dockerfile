@@ -8,6 +8,7 @@ COPY worker worker
 COPY cpt_core cpt_core
 COPY cpt_client cpt_client
 COPY migrations migrations
+COPY recipes recipes
 RUN /opt/cpt/bin/pip install --no-cache-dir -c constraints.txt '.[api,otel,s3]'
 
 FROM python:3.11-slim-bookworm

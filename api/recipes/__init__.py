@@ -1,0 +1,1 @@
+"""The bundled recipes: complete job specs to begin with."""

@@ -1,0 +1,1 @@
+"""Complete job specs, a folder for each dataset; see docs/recipes.md."""
