@@ -23,6 +23,7 @@ from api.background import Deadlines, Reaper, Sweeper, Ticker
 from api.broker import Bells
 from api.checkpoints.endpoints import router as checkpoints_router
 from api.compare.endpoints import router as compare_router
+from api.dashboard.router import router as dashboard_router
 from api.datasets.endpoints import router as datasets_router
 from api.db import Database
 from api.deps import Services, ServicesDep
@@ -166,6 +167,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.include_router(router, responses=documented(401, 403, 429))
     for router in (agent_router, agent_logs_router, telemetry_router):
         app.include_router(router)
+    app.include_router(dashboard_router)
     app.webhooks.include_router(events_router)
     problems.install(app)
     _describe(app)

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 
+from api.dashboard.router import PAGES
 from tests.api.factories import spec_document
 from tests.core.test_archives import zipped
 
@@ -114,7 +115,7 @@ class Operation:
 
 WITHOUT_KEY = frozenset(
     {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/metrics"}
-)
+) | {*PAGES, "/dashboard/{name:path}"}
 """Paths that are open to everybody: nothing in them is a project's."""
 
 
