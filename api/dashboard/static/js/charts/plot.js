@@ -28,6 +28,26 @@ export const palette = () => (isDark() ? DARK : LIGHT);
 export const seriesColour = (index) => palette()[index % palette().length];
 export const toneColour = (name) => colour(name);
 
+// Plotly reads a few tags and entities in the texts that it draws: what somebody named is written so that none is there.
+export const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+// The heading of a row of a chart, above its left end; a legend of its own stands above its right end.
+export function heading(text, top) {
+  return { text, xref: "paper", yref: "paper", x: 0, y: top, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12, weight: 600, color: colour("text") }, yshift: 4 };
+}
+
+export function legend(top) {
+  return { orientation: "h", x: 1, xanchor: "right", y: top, yanchor: "bottom", font: { size: 11, color: colour("text-soft") }, bgcolor: "rgba(0,0,0,0)", itemclick: false, itemdoubleclick: false };
+}
+
+export const title = (text) => ({ text, font: { color: colour("text-soft"), size: 12 }, standoff: 6 });
+
+// Bit widths are few: a line for each second of them, or for powers of two where full precision is among them.
+export function bitsAxis(highest, extra = {}) {
+  const ticks = highest > 16 ? { tickvals: [2, 8, 16, 32] } : { tick0: 0, dtick: 2 };
+  return axis({ range: [0, highest + Math.max(0.6, highest / 14)], tickformat: "d", ...ticks, ...extra });
+}
+
 export function axis(extra = {}) {
   return {
     gridcolor: colour("line"), zeroline: false, linecolor: colour("line"), tickfont: { color: colour("text-faint"), size: 11 },

@@ -10,7 +10,9 @@ import { Curves, Scatter } from "./charts.js";
 import { configurations, sideBySide, swatch } from "./tables.js";
 
 const CURVES = 20;
-const KEYS = ["loss", "accuracy", "forward_bits"];
+const EVENTS = 5000;
+const LABELS = 4;
+const KEYS = ["loss", "forward_bits"];
 
 export async function show(main, { match, query, signal, go }) {
   const sweep = match[1] ?? null;
@@ -44,7 +46,9 @@ class ComparePage {
   async load() {
     const [found, sweep] = await Promise.all([get(this.address, { signal: this.signal }), this.sweep ? get(`/v1/sweeps/${this.sweep}`, { signal: this.signal }) : null]);
     found.data.forEach((row) => this.order.has(row.job) || this.order.set(row.job, this.order.size));
-    this.rows = found.data.map((row) => ({ ...row, index: this.order.get(row.job) })); // colours stay with their jobs
+    const distinct = new Set(found.data.map((row) => row.name)).size === found.data.length;
+    const named = (row) => (distinct ? row.name : labelled(row, found.fields));
+    this.rows = found.data.map((row) => ({ ...row, name: named(row), index: this.order.get(row.job) })); // colours stay with their jobs
     this.found = found;
     if (!this.drawn) this.draw();
     this.showHead(sweep);
@@ -68,7 +72,7 @@ class ComparePage {
     fill(
       this.main, this.head,
       h("div", { class: "stack" },
-        card("Quality against cost", { body: [this.scatter.element, this.nothing] }),
+        card("Quality against cost", { actions: this.scatter.tools, body: [this.scatter.element, this.nothing] }),
         this.found.configurations ? card("Means over seeds", { body: this.means, flush: true }) : null,
         card("Side by side", { actions: [csv], body: this.table, flush: true }),
         card("Curves", { actions: this.curves.tools, flush: true, body: [this.legend, this.curves.element] }),
@@ -117,10 +121,21 @@ class ComparePage {
       rows.map(async (row) => {
         const known = this.series.get(row.job);
         if (known?.step === row.progress.step) return;
-        const found = await get(`/v1/jobs/${row.job}/metrics?keys=${KEYS}&max_points=${points}`, { signal: this.signal });
-        this.series.set(row.job, { step: row.progress.step, ...found.series });
+        const [found, events] = await Promise.all([
+          get(`/v1/jobs/${row.job}/metrics?keys=${KEYS}&max_points=${points}`, { signal: this.signal }),
+          get(`/v1/jobs/${row.job}/events?limit=${EVENTS}`, { signal: this.signal }),
+        ]);
+        this.series.set(row.job, { step: row.progress.step, ...found.series, evaluations: events.data.filter((event) => event.type === "evaluation") });
       }),
     );
-    await this.curves.show(rows.map((row) => ({ name: row.name, index: row.index, ...this.series.get(row.job) })));
+    const measure = rows.find((row) => row.quality)?.quality.name ?? "accuracy";
+    const quality = ({ evaluations }) => evaluations.filter((event) => !event.averaged && event[measure] !== null && event[measure] !== undefined).map((event) => [event.step - 1, event[measure]]);
+    await this.curves.show(rows.map((row) => ({ name: row.name, index: row.index, quality: quality(this.series.get(row.job)), ...this.series.get(row.job) })), measure);
   }
+}
+
+// Where names are the same, as in a sweep, what tells a job from the others.
+function labelled(row, fields) {
+  const told = fields.filter((field) => field in row.fields).map((field) => `${field.split("/").at(-1)} ${JSON.stringify(row.fields[field]).replaceAll('"', "")}`);
+  return told.length && told.length <= LABELS ? told.join(", ") : `${row.name} ${row.job.slice(4, 12)}`;
 }

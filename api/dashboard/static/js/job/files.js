@@ -1,13 +1,13 @@
 // Checkpoints to download, and pictures among the artifacts.
 
-import { button, card, fill, h } from "../core/dom.js";
+import { button, card, fill, h, waiting } from "../core/dom.js";
 import { all, download, notice, send } from "../core/api.js";
 import * as format from "../core/format.js";
 
 export class Files {
   constructor(job, signal) {
     Object.assign(this, { job, signal });
-    this.checkpoints = h("div", { class: "flush" });
+    this.checkpoints = h("div", { class: "file-list" }, waiting());
     this.pictures = h("div", { class: "stack" });
     this.element = card("Checkpoints", { body: this.checkpoints, flush: true });
   }

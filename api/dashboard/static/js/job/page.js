@@ -59,7 +59,7 @@ class JobPage {
       await navigator.clipboard.writeText(text);
       toast("Copied the spec");
     }, { tone: "small" });
-    return card("Spec", { actions: [copy], body: h("pre", { class: "code", tabindex: "0" }, text) });
+    return card("Spec", { actions: [copy], body: h("pre", { class: "code spec", tabindex: "0" }, text) });
   }
 
   async begin() {
@@ -95,6 +95,7 @@ class JobPage {
 
   update(job) {
     Object.assign(this.job, job); // the parts of the page share it
+    if (!this.charts.drawn) this.charts.update();
     this.show();
   }
 
@@ -155,7 +156,7 @@ class JobPage {
       ["Loss", latest ? latest.loss.toFixed(4) : format.NONE, latest ? `lr ${format.number(latest.lr)}` : "no step yet"],
       [format.qualityName(quality), format.quality(quality), quality?.bits ? `test split, ${format.bits(quality.bits)}` : "not evaluated yet"],
       ["Bits now", latest ? `${format.shortBits(latest.forward_bits)} / ${format.shortBits(latest.backward_bits)}` : format.NONE, "forward / backward"],
-      ["Saved", cost ? format.percent(cost.saved_vs_static) : format.NONE, cost ? `${format.large(cost.gbitops)} GBitOPs · ${format.percent(cost.saved_vs_fp32, 0)} vs fp32` : "against static training"],
+      ["Saved", cost ? format.percent(cost.saved_vs_static) : format.NONE, cost ? `of static, ${format.percent(cost.saved_vs_fp32, 0)} of fp32` : "of static training's cost"],
       ["Energy", measured ? format.joules(energy.measured) : format.joules(energy.modelled), measured ? `measured · modelled ${format.joules(energy.modelled)}` : "modelled, not measured"],
       ["Speed", latest ? `${format.large(latest.samples_per_second)}/s` : format.NONE, "samples"],
     ];
@@ -169,6 +170,7 @@ class JobPage {
     const facts = [
       ["Queue", `${job.queue}, priority ${job.priority}`],
       ["Attempts", String(job.attempt)],
+      job.cost ? ["Cost", `${format.large(job.cost.gbitops)} of ${format.large(job.cost.gbitops_static)} GBitOPs`] : null,
       ["Submitted", format.moment(job.created_at)],
       ["Started", job.started_at ? format.moment(job.started_at) : format.NONE],
       ["Ended", job.finished_at ? format.moment(job.finished_at) : format.NONE],
@@ -178,7 +180,7 @@ class JobPage {
       job.result?.bounds ? ["Bounds found", `${job.result.bounds.min_bits} to ${job.result.bounds.max_bits} bits`] : null,
       job.result?.peak_memory ? ["Peak memory", format.bytes(job.result.peak_memory)] : null,
     ].filter(Boolean);
-    const mark = JSON.stringify([job.attempt, job.started_at, job.finished_at, measured?.reason, Boolean(job.result)]);
+    const mark = JSON.stringify([job.attempt, job.cost?.gbitops, job.started_at, job.finished_at, measured?.reason, Boolean(job.result)]);
     if (this.factsMark === mark) return;
     this.factsMark = mark;
     fill(this.facts, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

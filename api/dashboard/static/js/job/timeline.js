@@ -6,8 +6,8 @@ import * as format from "../core/format.js";
 const TONES = { warning: "queued", error: "failed" };
 const MOST = 300;
 
-// [tone, what, attempt heading?] of an event; null for what says nothing here.
-function told(event) {
+// [tone, what, attempt heading?] of an event; null for what says nothing here. `said`: what changes of state tell.
+function told(event, said) {
   switch (event.type) {
     case "state":
       return [event.state, `${format.capital(event.state)}${event.message ? `: ${event.message}` : ""}`];
@@ -28,7 +28,7 @@ function told(event) {
     case "resume_requested":
       return ["queued", "Somebody asked to resume"];
     case "finished":
-      return event.outcome === "succeeded" ? null : [event.outcome === "preempted" ? "queued" : event.outcome, `Attempt ${event.attempt} ended (${event.reason}): ${event.message}`];
+      return event.outcome === "succeeded" ? null : [event.outcome === "preempted" ? "queued" : event.outcome, `Attempt ${event.attempt} ended (${event.reason})${said.has(event.message) ? "" : `: ${event.message}`}`];
     case "log":
       return event.level === "debug" ? null : [TONES[event.level] ?? "", event.message];
     default:
@@ -45,7 +45,8 @@ export class Timeline {
   show() {
     if (this.shown === this.data.events.length) return;
     this.shown = this.data.events.length;
-    const rows = [...this.data.events].sort((one, other) => other.id - one.id).map((event) => [event, told(event)]).filter(([, what]) => what);
+    const said = new Set(this.data.of("state").map((event) => event.message));
+    const rows = [...this.data.events].sort((one, other) => other.id - one.id).map((event) => [event, told(event, said)]).filter(([, what]) => what);
     const items = rows.slice(0, MOST).map(([event, [tone, what, heading]]) =>
       h(
         "li", { class: tone ? `tone-${tone}` : null },

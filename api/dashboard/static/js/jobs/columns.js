@@ -54,7 +54,7 @@ export const COLUMNS = [
     show: (cell, job) => put(cell, job.cost ? format.percent(job.cost.saved_vs_static) : format.NONE),
   },
   {
-    id: "energy", label: "Energy", title: "Measured where there is a counter, else modelled (≈)", class: "right wide-only",
+    id: "energy", label: "Energy", title: "Measured where there is a counter, else modelled (≈)", class: "right",
     sort: (job) => energyOf(job).measured ?? energyOf(job).modelled ?? missing,
     show(cell, job) {
       const { measured, modelled } = energyOf(job);

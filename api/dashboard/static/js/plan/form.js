@@ -1,16 +1,23 @@
 // A form for the whole job spec, made from its description; what it changes is the document itself.
 
-import { button, fill, h } from "../core/dom.js";
+import { button, fill, h, put } from "../core/dom.js";
 import { choice, input } from "./inputs.js";
 
 const OPEN = new Set(["model", "dataset", "precision", "training"]);
 const PARTS = ["model", "dataset", "precision", "training", "optimizer", "lr_schedule", "evaluation", "checkpoint", "resources", "limits"];
+const TAGGED = new Set(["name", "schedule"]);
 const OTHER = "other: a library's, or your own";
 
 const words = (name) => name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
 const fieldId = (pointer) => `spec${pointer.replaceAll("/", "-")}`;
-// The first sentence is enough beside a field; all of it is in the title.
-const brief = (text) => text?.replaceAll("`", "").replace(/\s+/g, " ").split(/(?<=\.) /)[0];
+// The first sentence is enough beside a field; all of it is in the title. "et al." ends none.
+const brief = (text) => text?.replaceAll("`", "").replace(/\s+/g, " ").split(/(?<!\bal)\. (?=[A-Z])/)[0].replace(/\.?$/, ".");
+
+// What a part of the document says, for where its fields are folded away.
+function told(value) {
+  const said = Object.entries(value ?? {}).filter(([, held]) => held !== null && typeof held !== "object");
+  return said.length ? said.slice(0, 4).map(([name, held]) => (TAGGED.has(name) ? held : `${name.replaceAll("_", " ")} ${held}`)).join(" · ") : "defaults";
+}
 
 export class SpecForm {
   constructor(schemas, onchange) {
@@ -35,9 +42,15 @@ export class SpecForm {
   part(name, schema) {
     const box = h("details", { class: "form-part" });
     box.open = this.open.has(name);
-    box.addEventListener("toggle", () => this.open[box.open ? "add" : "delete"](name));
+    const summary = h("span", { class: "faint" });
+    const tell = () => put(summary, box.open ? "" : told(this.document[name]));
+    box.addEventListener("toggle", () => {
+      this.open[box.open ? "add" : "delete"](name);
+      tell();
+    });
+    tell();
     const inner = h("div", { class: "form-fields" });
-    fill(box, h("summary", {}, words(name).replace("Lr", "Learning rate"), h("span", { class: "faint" }, brief(schema.description) ?? "")), inner);
+    fill(box, h("summary", {}, words(name).replace("Lr", "Learning rate"), summary), inner);
     const draw = () => fill(inner, ...this.inside(schema, `/${name}`, this.document, draw));
     draw();
     return box;
@@ -83,13 +96,15 @@ export class SpecForm {
   }
 
   properties(schema, pointer, own, value, redraw, except) {
-    return Object.entries(schema.properties)
+    const fields = Object.entries(schema.properties)
       .filter(([name]) => name !== except)
-      .map(([name, property]) => this.field(property, `${pointer}/${name}`, value, { own, redraw, required: schema.required?.includes(name) }));
+      .flatMap(([name, property]) => this.field(property, `${pointer}/${name}`, value, { own, redraw, required: schema.required?.includes(name) }) ?? []);
+    const isWide = (field) => field.classList.contains("form-nested");
+    return [...fields.filter((field) => !isWide(field)), ...fields.filter(isWide)]; // rows of small fields have no holes
   }
 
   // One field. `own` gives the object that holds it, and makes it if it was left to its defaults.
-  field(schema, pointer, holder, { own = () => holder, redraw, required = false } = {}) {
+  field(schema, pointer, holder, { own = () => holder, redraw, required = false, label = words(pointer.split("/").at(-1)) } = {}) {
     const name = pointer.split("/").at(-1);
     const resolved = this.schemas.resolve(schema);
     const kind = this.schemas.kind(schema);
@@ -104,7 +119,7 @@ export class SpecForm {
     if (kind.kind === "list" && kind.items.type === "object") return this.rows(kind, resolved, pointer, holder, own, redraw);
     const control = input(kind, fieldId(pointer), holder[name], set, resolved.default);
     if (required) control.setAttribute("aria-required", "true");
-    return this.frame(words(name), pointer, control, resolved.description, kind.kind === "boolean");
+    return this.frame(label, pointer, control, resolved.description, kind.kind === "boolean");
   }
 
   frame(label, pointer, control, description, inline = false) {
@@ -128,7 +143,7 @@ export class SpecForm {
       this.onchange();
     });
     const head = h("div", { class: "field" }, h("label", { for: select.id }, words(name)), select, h("p", { class: "hint" }, brief(resolved.description) ?? ""));
-    if (!cycling) return [head, this.field({ ...plain, description: "Bit width, 2 to 16, or 32.", default: resolved.default }, pointer, holder, { own, redraw })];
+    if (!cycling) return [head, this.field({ ...plain, description: "Bit width, 2 to 16, or 32.", default: resolved.default }, pointer, holder, { own, redraw, label: "Constant width" })];
     return [head, h("fieldset", { class: "form-nested" }, h("legend", {}, words(name)), h("div", { class: "form-fields" }, ...this.properties(asObject, pointer, () => own()[name], holder[name], redraw)))];
   }
 

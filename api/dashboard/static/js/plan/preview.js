@@ -2,7 +2,7 @@
 
 import { card, fill, h } from "../core/dom.js";
 import * as format from "../core/format.js";
-import { axis, CONFIG, layout, onTheme, plotly, seriesColour, toneColour } from "../charts/plot.js";
+import { axis, bitsAxis, CONFIG, layout, onTheme, plotly, seriesColour, title } from "../charts/plot.js";
 
 export class Preview {
   constructor(signal) {
@@ -74,15 +74,14 @@ export class Preview {
     const x = [...runs.map((run) => run.start), last];
     const line = (name, key, colour, dash) => ({ x, y: [...runs.map((run) => run[key]), runs.at(-1)[key]], name, mode: "lines", line: { shape: "hv", color: seriesColour(colour), width: 1.8, dash }, hovertemplate: "%{y}" });
     const highest = Math.max(...runs.map((run) => Math.max(run.forward_bits, run.backward_bits)));
-    const title = (text) => ({ text, font: { color: toneColour("text-soft"), size: 12 }, standoff: 6 });
     this.chart.setAttribute("aria-label", `Bit widths over ${steps} steps: forward ${Math.min(...runs.map((run) => run.forward_bits))} to ${Math.max(...runs.map((run) => run.forward_bits))}, backward up to ${Math.max(...runs.map((run) => run.backward_bits))}.`);
     await Plotly.react(
       this.chart,
       [line("forward", "forward_bits", 0), line("backward", "backward_bits", 1, "dot")],
       layout({
-        uirevision: null, showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.16, font: { size: 11 } }, margin: { l: 44, r: 10, t: 22, b: 38 },
+        uirevision: null, showlegend: true, legend: { orientation: "h", x: 1, xanchor: "right", y: 1.16, font: { size: 11 } }, margin: { l: 44, r: 18, t: 22, b: 40 },
         xaxis: axis({ title: title(last + 1 < steps ? `step, the first ${format.whole(last + 1)} of ${format.whole(steps)}` : "step"), range: [0, last || 1] }),
-        yaxis: axis({ title: title("bits"), range: [0, highest + 1], nticks: 5, tickformat: "d" }),
+        yaxis: bitsAxis(highest, { title: title("bits") }),
       }),
       CONFIG,
     );

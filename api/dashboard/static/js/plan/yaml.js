@@ -1,6 +1,7 @@
 // A spec as YAML, to be read and edited. Strings are quoted wherever YAML would read them as something else.
 
 const PLAIN = /^[A-Za-z][A-Za-z0-9 _./+-]*[A-Za-z0-9_+]$|^[A-Za-z]$/;
+const FIRST = new Set(["name", "schedule"]); // what says of which kind a part is
 const WORDS = /^(true|false|yes|no|on|off|null|y|n)$/i;
 
 function scalar(value) {
@@ -30,7 +31,7 @@ function field(name, value, depth) {
   if (value === null || typeof value !== "object") return [`${indent}${key(name)}: ${scalar(value)}`];
   if (isFlat(value)) return [`${indent}${key(name)}: [${value.map(scalar).join(", ")}]`];
   if (Array.isArray(value)) return [`${indent}${key(name)}:`, ...value.map((item) => `${indent}  - ${flow(item)}`)];
-  const inner = Object.entries(value);
+  const inner = Object.entries(value).sort(([one], [other]) => FIRST.has(other) - FIRST.has(one));
   if (!inner.length) return [`${indent}${key(name)}: {}`];
   return [`${indent}${key(name)}:`, ...inner.flatMap(([part, found]) => field(part, found, depth + 1))];
 }
