@@ -59,12 +59,13 @@ def test_plotly_comes_out_of_its_package_compressed(client: TestClient) -> None:
 
 
 def test_no_styles_of_plotly_are_missed_by_the_page() -> None:
-    """What it would put into the document the page's policy refuses; it does not where it finds an element of the id."""
+    """Styles that it would put into the document the page's policy refuses; an element of the id keeps it from that."""
     script = (files("plotly") / "package_data" / "plotly.min.js").read_text()
     asked = re.findall(r'getElementById\("([0-9a-f]{64})"\)\)\{var \w+=document\.createElement\("style"\)', script)
     page = (STATIC / "index.html").read_text()
     assert asked
-    assert [style for style in asked if f'id="{style}"' not in page] == [], "put an element with this id into index.html"
+    missed = [style for style in asked if f'id="{style}"' not in page]
+    assert missed == [], "put elements with these ids into index.html"
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:

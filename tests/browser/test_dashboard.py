@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.browser.conftest import HOSTILE, PHONE, Tab, charts_are_drawn, sync_api
+from sqlalchemy import delete, select
+
+from api.artifacts.models import Artifact
+from api.db import Database
+from api.jobs.models import Job
+from cpt_core.events import now
+from tests.browser.conftest import HOSTILE, PHONE, STEPS, Tab, charts_are_drawn, sync_api
 from tests.e2e.stack import Stack, spec
 
 expect = sync_api.expect
@@ -151,6 +158,19 @@ def test_what_somebody_named_is_shown_as_text_everywhere(tab: Tab, jobs: list[st
         assert page.locator("main img").count() == 0
 
 
+def test_what_somebody_named_is_text_in_charts_too(tab: Tab, stack: Stack, jobs: list[str]) -> None:
+    """Plotly reads some tags and entities in what it draws."""
+    name = "<b>bold</b> &amp; <i>R&D</i>"
+    job_id = stack.submit(spec(steps=4, name=name, devices=1))
+    stack.wait_for_state(job_id, "succeeded")
+    page = tab.open(f"/compare?jobs={jobs[0]},{job_id}")
+    charts_are_drawn(page, ".chart.curves")
+    expect(page.locator(".chart.scatter .textpoint text").filter(has_text="bold")).to_have_text(name)
+    box = page.locator(".chart.scatter .points path").nth(1).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator(".chart.scatter .hoverlayer")).to_contain_text(name)
+
+
 def test_charts_zoom_smooth_and_turn_logarithmic(tab: Tab, jobs: list[str]) -> None:
     page = tab.open(f"/jobs/{jobs[0]}")
     charts_are_drawn(page, ".chart.job")
@@ -179,7 +199,60 @@ def test_curves_are_exported_as_picture_and_table(tab: Tab, jobs: list[str]) -> 
         page.get_by_role("button", name="CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0].startswith("id,attempt,time,step,")
-    assert len(lines) == 1 + 45
+    assert len(lines) == 1 + STEPS
+
+
+def test_the_curve_of_a_range_test_and_its_bounds_are_shown(tab: Tab, stack: Stack) -> None:
+    precision = {"schedule": "auto", "min_bits": 6, "steps_per_bits": 16}
+    job_id = stack.submit(spec(type="range_test", steps=200, devices=1, precision=precision))
+    page = tab.open(f"/jobs/{job_id}")
+    expect(page.locator(".page-head .state")).to_have_text(re.compile("succeeded|failed"))
+    charts_are_drawn(page, ".chart.range")
+    (found,) = stack.events(job_id, "range_test")
+    drawn = page.evaluate("() => document.querySelector('.chart.range').data[0]")
+    assert drawn["x"] == [point["bits"] for point in found["curve"]]
+    assert drawn["y"] == [point["last"] for point in found["curve"]]
+    says = f"between {found['bounds']['min_bits']} bits" if found["bounds"] else "there are no bounds"
+    expect(page.get_by_role("region", name="Precision range test")).to_contain_text(says)
+
+
+def test_a_picture_among_a_jobs_files_is_shown(tab: Tab, stack: Stack, jobs: list[str]) -> None:
+    content = tab.page.screenshot()
+    path = stack.storage / "pictures" / "landscape.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    database = Database(f"sqlite:///{stack.home}/cpt.db")
+    with database.write() as session:
+        job = session.scalars(select(Job).where(Job.id == jobs[0])).one()
+        session.add(
+            Artifact(
+                id=f"art_{'0' * 24}",
+                job=job.pk,
+                attempt=1,
+                kind="log",
+                name="landscape.png",
+                path="pictures/landscape.png",
+                media_type="image/png",
+                sha256=hashlib.sha256(content).hexdigest(),
+                size=len(content),
+                created_at=now(),
+            )
+        )
+    page = tab.open(f"/jobs/{jobs[0]}")
+    expect(page.get_by_alt_text("landscape.png")).to_be_visible()
+    page.wait_for_function("document.querySelector('img.picture').naturalWidth > 0")
+    with database.write() as session:
+        session.execute(delete(Artifact).where(Artifact.name == "landscape.png"))
+    database.close()
+
+
+def test_a_job_without_a_step_says_so_instead_of_empty_axes(tab: Tab, stack: Stack) -> None:
+    job_id = stack.submit(spec(name="never begun", resources={"devices": 2, "device": "cpu", "queue": "nobody"}))
+    page = tab.open(f"/jobs/{job_id}")
+    expect(page.get_by_text("The curves begin with the first step.")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("It ended before its first step.")).to_be_visible()
 
 
 def test_the_output_of_each_rank_is_shown(tab: Tab, jobs: list[str]) -> None:
@@ -196,7 +269,8 @@ def test_a_long_jobs_first_picture_asks_for_a_sample_of_its_steps(tab: Tab, jobs
     charts_are_drawn(page, ".chart.job")
     metrics = [url for url in asked if "/metrics?" in url]
     assert metrics
-    assert all("max_points=" in url or "limit=1&" in url for url in metrics)
+    bounds = [re.search(r"[?&](?:max_points|limit)=(\d+)", url) for url in metrics]
+    assert all(bound and int(bound[1]) <= 2000 for bound in bounds), metrics
     assert not any(url.endswith("/stream") for url in asked[: asked.index(metrics[-1])]), (
         "the stream begins behind them"
     )
@@ -239,6 +313,24 @@ def test_the_reader_chooses_the_colours_and_they_stay(tab: Tab, jobs: list[str])
 def test_an_address_without_a_page_and_a_job_that_is_not_there_say_so(tab: Tab) -> None:
     page = tab.open("/jobs/job_" + "0" * 24)
     expect(page.get_by_role("alert")).to_contain_text("there is no job job_000")
+
+
+SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({type: "layout-shift", buffered: true});
+"""
+
+
+def test_nothing_jumps_while_a_page_is_drawn(new_tab: Callable[..., Tab], jobs: list[str]) -> None:
+    """Cumulative layout shift; below 0.1 is called good."""
+    for path, shown in (("/", ".jobs-table"), (f"/jobs/{jobs[0]}", ".files"), ("/workers", ".slots")):
+        tab = new_tab()
+        tab.page.add_init_script(SHIFTS)
+        page = tab.open(path)
+        page.wait_for_selector(shown)
+        assert page.evaluate("window.shifted") < 0.1, path
 
 
 def test_nothing_is_wider_than_a_phone(new_tab: Callable[..., Tab], jobs: list[str]) -> None:

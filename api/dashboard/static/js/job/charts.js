@@ -37,7 +37,7 @@ export class JobCharts {
         h("label", {}, "Smoothing", smoothing),
         logarithmic,
         reset,
-        button("PNG", () => saveImage(this.chart, job.id), { tone: "small" }),
+        button("PNG", () => this.drawn && saveImage(this.chart, job.id), { tone: "small" }),
         button("CSV", () => this.csv(), { tone: "small" }),
       ),
     ];

@@ -18,7 +18,9 @@ export class Files {
         ["checkpoints", "artifacts"].map((kind) => all(`/v1/jobs/${this.job.id}/${kind}`, { signal: this.signal })),
       );
       this.showCheckpoints(checkpoints);
-      await this.showPictures(artifacts.filter((artifact) => artifact.media_type.startsWith("image/")));
+      this.showPictures(artifacts.filter((artifact) => artifact.media_type.startsWith("image/"))).catch((problem) => {
+        if (problem.name !== "AbortError") fill(this.pictures, notice(problem));
+      });
     } catch (problem) {
       if (problem.name !== "AbortError") fill(this.checkpoints, notice(problem, () => this.load()));
     }
@@ -55,7 +57,7 @@ export class Files {
         const answer = await send(`/v1/jobs/${this.job.id}/artifacts/${artifact.id}/content`, { signal: this.signal });
         const source = URL.createObjectURL(await answer.blob());
         this.signal.addEventListener("abort", () => URL.revokeObjectURL(source));
-        return card(artifact.name, { body: h("img", { class: "picture", src: source, alt: artifact.name, loading: "lazy" }) });
+        return card(artifact.name, { body: h("img", { class: "picture", src: source, alt: artifact.name }) });
       }),
     );
     fill(this.pictures, ...drawn);
