@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test results bench bench-core gpu-check lint format lock clean
+.PHONY: help install demo up test pictures results bench bench-core gpu-check lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,9 @@ up: install ## keep a stack running at http://127.0.0.1:8000 until Ctrl-C
 
 test: install ## run all tests, on real servers that the tests start themselves
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+pictures: install ## take the pictures of docs/images anew, in a chromium that is installed
+	CPT_PICTURES=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser/test_looks.py -k "jobs or new or job or compare"
 
 results: install ## train what docs/results.md shows and write its tables, in about an hour: make results DATA=folder
 	$(BIN)/python benchmarks/results.py --data-root $(DATA)

@@ -50,7 +50,7 @@ def measure(database_url: str, steps: int) -> Figures:
     """Measure on a new database."""
     with api(database_url) as server:
         attempt = Attempt(server)
-        stored = _store(attempt, steps)
+        stored = store(attempt, steps)
         path = f"/v1/jobs/{attempt.job}/metrics"
         return Figures(
             database=database_url.split(":")[0],
@@ -63,7 +63,7 @@ def measure(database_url: str, steps: int) -> Figures:
         )
 
 
-def _store(attempt: Attempt, steps: int) -> float:
+def store(attempt: Attempt, steps: int) -> float:
     """Seconds of all appends together; making the records does not count."""
     energy = EnergySource(source="rapl", scope="package-0")
     begun = Started(

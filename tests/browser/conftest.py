@@ -1,16 +1,22 @@
-"""A real browser on a real stack. Pictures of the pages are left in tests/artifacts."""
+"""A real browser on a real stack, one for all tests of a process. Pictures of the pages are left in tests/artifacts.
+
+`make pictures` takes those of the documentation, from longer trainings: CPT_PICTURES names their folder.
+"""
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.e2e.conftest import opened
-from tests.e2e.stack import Stack, spec
+from tests.e2e.stack import Stack, spec, until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -18,8 +24,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PATIENCE_MS = 60_000
-STEPS = 45
-"""Steps of the jobs that tests look at; pictures for the documentation are taken of longer ones."""
+PICTURES = os.environ.get("CPT_PICTURES")
+STEPS = 240 if PICTURES else 45
+"""Steps of the jobs that tests look at."""
 
 HOSTILE = '<img src=x onerror="window.hacked=1">{{7*7}}\'"</script><b>bold</b>'
 """A name that is dangerous wherever it is not shown as text."""
@@ -31,7 +38,8 @@ def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium is installed: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # as containers need it
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()
 
@@ -52,7 +60,7 @@ def jobs(stack: Stack) -> list[str]:
     ids = [
         stack.submit(spec(steps=STEPS, name="digits, CPT 3-8", **evaluation)),
         stack.submit(spec(steps=STEPS, name="digits, static 8", precision=static, **evaluation)),
-        stack.submit(spec(steps=4, name=HOSTILE, devices=1)),
+        stack.submit(spec(steps=4, name="digits, cut short" if PICTURES else HOSTILE, devices=1)),
     ]
     for job_id in ids:
         stack.wait_for_state(job_id, "succeeded")
@@ -119,6 +127,18 @@ def picture(page: Any, name: str) -> None:
     """Keep a picture of the whole page."""
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+
+
+def holds(page: Any, expression: str) -> None:
+    """Wait until a JavaScript expression is true. Playwright's own way needs eval, which the pages' policy forbids."""
+    until(lambda: page.evaluate(expression), expression, PATIENCE_MS / 1000)
+
+
+def documented(page: Any, name: str, height: int) -> None:
+    """Keep a picture for the documentation, in few colours: the page's top, so many pixels high."""
+    page.set_viewport_size({"width": WIDE["width"], "height": height})
+    taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    taken.quantize(64, dither=Image.Dither.NONE).save(Path(PICTURES or ARTIFACTS) / f"{name}.png", optimize=True)
 
 
 def charts_are_drawn(page: Any, selector: str = ".chart") -> None:

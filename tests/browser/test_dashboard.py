@@ -14,7 +14,7 @@ from api.artifacts.models import Artifact
 from api.db import Database
 from api.jobs.models import Job
 from cpt_core.events import now
-from tests.browser.conftest import HOSTILE, PHONE, STEPS, Tab, charts_are_drawn, sync_api
+from tests.browser.conftest import HOSTILE, PHONE, STEPS, Tab, charts_are_drawn, holds, sync_api
 from tests.e2e.stack import Stack, spec
 
 expect = sync_api.expect
@@ -80,7 +80,7 @@ def test_a_job_is_followed_through_a_restart_of_the_api(tab: Tab, stack: Stack, 
     stack.start_api()
     expect(page.locator("#connection")).to_be_hidden()
     step = "Number(document.querySelector('.how-far-wide').textContent.split(' of ')[0].replace(/,/g, ''))"
-    page.wait_for_function(f"before => {step} > before", arg=before)
+    holds(page, f"{step} > {before}")
     drawn = "() => document.querySelector('.chart.job').data.find(trace => trace.name === 'training loss').x"
     steps = page.evaluate(drawn)
     assert steps == sorted(set(steps)), "no step is missed or repeated"
@@ -136,7 +136,7 @@ def test_two_jobs_are_compared(tab: Tab, jobs: list[str]) -> None:
 def test_a_sweeps_members_are_compared_with_their_means(tab: Tab, stack: Stack) -> None:
     request = {
         "name": "two seeds",
-        "spec": spec(steps=12, precision={"schedule": "static"}),
+        "spec": spec(steps=6, devices=1, precision={"schedule": "static"}),
         "grid": {"/training/seed": [0, 1]},
     }
     stack.http.post("/v1/sweeps", json=request).raise_for_status()
@@ -174,19 +174,19 @@ def test_what_somebody_named_is_text_in_charts_too(tab: Tab, stack: Stack, jobs:
 def test_charts_zoom_smooth_and_turn_logarithmic(tab: Tab, jobs: list[str]) -> None:
     page = tab.open(f"/jobs/{jobs[0]}")
     charts_are_drawn(page, ".chart.job")
-    kind = "() => document.querySelector('.chart.job')._fullLayout.yaxis.type"
+    kind = "document.querySelector('.chart.job')._fullLayout.yaxis.type"
     page.get_by_role("button", name="Log scale").click()
-    page.wait_for_function(f"({kind})() === 'log'")
+    holds(page, f"{kind} === 'log'")
     page.get_by_label("Smoothing").fill("0.9")
-    page.wait_for_function("() => document.querySelector('.chart.job').data.some(trace => trace.name === 'as it was')")
+    holds(page, "document.querySelector('.chart.job').data.some(trace => trace.name === 'as it was')")
     box = page.locator(".chart.job .nsewdrag").first.bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 22, steps=4)
     page.mouse.up()
-    page.wait_for_function("() => document.querySelector('.chart.job')._fullLayout.xaxis.range[0] > 1")
+    holds(page, "document.querySelector('.chart.job')._fullLayout.xaxis.range[0] > 1")
     page.get_by_role("button", name="Reset zoom").click()
-    page.wait_for_function("() => document.querySelector('.chart.job')._fullLayout.xaxis.range[0] <= 0")
+    holds(page, "document.querySelector('.chart.job')._fullLayout.xaxis.range[0] <= 0")
 
 
 def test_curves_are_exported_as_picture_and_table(tab: Tab, jobs: list[str]) -> None:
@@ -240,7 +240,7 @@ def test_a_picture_among_a_jobs_files_is_shown(tab: Tab, stack: Stack, jobs: lis
         )
     page = tab.open(f"/jobs/{jobs[0]}")
     expect(page.get_by_alt_text("landscape.png")).to_be_visible()
-    page.wait_for_function("document.querySelector('img.picture').naturalWidth > 0")
+    holds(page, "document.querySelector('img.picture').naturalWidth > 0")
     with database.write() as session:
         session.execute(delete(Artifact).where(Artifact.name == "landscape.png"))
     database.close()

@@ -40,7 +40,9 @@ class ComparePage {
     await this.load();
     if (this.rows.every((row) => FINAL.has(row.state))) return;
     const shown = new Set(this.rows.map((row) => row.job));
-    follow("/v1/stream", { signal: this.signal, onconnection: showConnection, onevent: (type, job) => type === "job" && shown.has(job.id) && this.reread() });
+    // Once the stream is open everything is read again: what changed in between would come by no event.
+    const concerns = (type, data) => type === "ready" || (type === "job" && shown.has(data.id));
+    follow("/v1/stream", { signal: this.signal, onconnection: showConnection, onevent: (type, data) => concerns(type, data) && this.reread() });
   }
 
   async load() {

@@ -19,7 +19,7 @@ export class JobCharts {
     this.weight = 0;
     this.detail = null;
     this.chart = h("div", { class: "chart job", role: "img", "aria-label": "Charts of the training", hidden: true });
-    this.nothing = h("p", { class: "chart job coming faint" }, "Loading …");
+    this.nothing = h("p", { class: "coming faint" }, "Loading …");
     this.element = h("div", {}, this.nothing, this.chart);
     this.update = throttled(350, () => this.draw());
     const logarithmic = button("Log scale", () => {
@@ -69,8 +69,7 @@ export class JobCharts {
   begun() {
     if (this.drawn || this.curve("loss").length) return true;
     const ended = FINAL.has(this.job.state);
-    this.nothing.classList.toggle("coming", !ended);
-    this.nothing.classList.toggle("job", !ended); // of the charts' height while they may come
+    this.nothing.classList.toggle("coming", !ended); // of the charts' height while they may come
     put(this.nothing, ended ? "It ended before its first step." : "The curves begin with the first step.");
     return false;
   }
