@@ -1,4 +1,4 @@
-"""The one exception of the client."""
+"""What the client raises: `CptError`, and `MissingPartError` where a library is not installed."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ class CptError(Exception):
     def is_server_side(self) -> bool:
         """Whether the server is away or failing, so that the same request may succeed later."""
         return self.code in (UNREACHABLE, NOT_A_SERVER) or (self.status or 0) >= 500
+
+
+class MissingPartError(ImportError):
+    """A library that this needs is not installed; the message names the extra that brings it."""
+
+    def __init__(self, library: str, *, extra: str) -> None:
+        super().__init__(f"this needs {library}, which is not installed: pip install 'cpt-service[{extra}]'")
 
 
 def from_response(response: httpx.Response) -> CptError:

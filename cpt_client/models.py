@@ -193,6 +193,12 @@ class Job(Resource):
         """Whether nothing will change any more."""
         return self.state in FINAL
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from cpt_client.view.html import job
+
+        return job(self)
+
 
 class Queue(Resource):
     """A queue, as far as this project is concerned."""
@@ -364,26 +370,26 @@ class LogLine(Resource):
     """The line, without its end."""
 
 
-def parse(kind: type[Model], body: str | bytes) -> Model:
-    """The answer in `body`.
+def parse(kind: type[Model], body: str | bytes, client: object = None) -> Model:
+    """The answer in `body`, of this client.
 
     Raises:
         CptError: it is not what a CPT server says.
     """
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate_json(body, context=client)
     except ValidationError as error:
         raise _not_understood(kind, error) from error
 
 
-def validate(kind: type[Model], item: dict[str, Any]) -> Model:
-    """The item of a list, typed.
+def validate(kind: type[Model], item: dict[str, Any], client: object = None) -> Model:
+    """The item of a list of this client, typed.
 
     Raises:
         CptError: it is not what a CPT server says.
     """
     try:
-        return kind.model_validate(item)
+        return kind.model_validate(item, context=client)
     except ValidationError as error:
         raise _not_understood(kind, error) from error
 

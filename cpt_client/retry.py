@@ -15,7 +15,7 @@ TRANSIENT = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses after which the same request may succeed."""
 
 
-def may_pass(http: httpx.Client, error: httpx.TransportError | CptError) -> CptError:
+def may_pass(http: httpx.Client | httpx.AsyncClient, error: httpx.TransportError | CptError) -> CptError:
     """The failure that a request met, for whoever tries again.
 
     Raises:

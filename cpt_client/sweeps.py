@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import Any
 
 from pydantic import AwareDatetime
 
-from cpt_client.models import Cost, Progress, Resource, parse
+from cpt_client.models import Cost, Progress, Resource
 from cpt_core.seeds import Summary
-from cpt_core.spec import JobSpec
-
-if TYPE_CHECKING:
-    from cpt_client.client import Client
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 """States of a sweep whose members have all ended."""
@@ -121,6 +113,12 @@ class Comparison(Resource):
     data: list[Outcome]
     """The jobs."""
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from cpt_client.view.html import comparison
+
+        return comparison(self)
+
 
 class Configuration(Resource):
     """Members of a sweep that differ in their seed alone."""
@@ -142,59 +140,3 @@ class SweepResults(Comparison):
     """Its state."""
     configurations: list[Configuration]
     """Members that differ in their seed alone, together; the best mean first."""
-
-
-class Sweeps:
-    """The sweeps of a server: `client.sweeps`. Every method raises `CptError` when its request comes to nothing."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def create(
-        self,
-        spec: JobSpec | Mapping[str, Any],
-        *,
-        grid: Mapping[str, Sequence[Any]] | None = None,
-        overrides: Sequence[Mapping[str, Any]] = (),
-        name: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Sweep:
-        """Submit a job for every one of the overrides with every point of the grid: all of them, or none.
-
-        Args:
-            spec: the base.
-            grid: JSON pointer of a field to its values, such as `{"/training/seed": [0, 1, 2]}`.
-            overrides: JSON merge patches of the base, for what is no grid.
-            name: a label.
-            idempotency_key: chosen at random by default, so that the client's own repeats are safe.
-        """
-        base = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, JobSpec) else dict(spec)
-        body: dict[str, Any] = {"spec": base, "grid": dict(grid or {}), "overrides": [*overrides]}
-        if name is not None:
-            body["name"] = name
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return parse(Sweep, self._client.request("POST", "/v1/sweeps", json=body, headers=headers).content)
-
-    def get(self, sweep_id: str) -> Sweep:
-        """The sweep as it is now."""
-        return parse(Sweep, self._client.request("GET", _path(sweep_id)).content)
-
-    def list(self, *, limit: int | None = None, page_size: int = 100) -> Iterator[Sweep]:
-        """Sweeps, newest first, fetched page by page as they are read."""
-        return itertools.islice(self._client.pages(Sweep, "/v1/sweeps", {"limit": page_size}), limit)
-
-    def cancel(self, sweep_id: str) -> Sweep:
-        """Ask to cancel all members that have not ended."""
-        return parse(Sweep, self._client.request("POST", _path(sweep_id, "/cancel")).content)
-
-    def results(self, sweep_id: str) -> SweepResults:
-        """What came of the members, the best first."""
-        return parse(SweepResults, self._client.request("GET", _path(sweep_id, "/results")).content)
-
-    def results_csv(self, sweep_id: str) -> str:
-        """The same as a table with a header, a line for each member."""
-        return self._client.request("GET", _path(sweep_id, "/results"), headers={"Accept": "text/csv"}).text
-
-
-def _path(sweep_id: str, action: str = "") -> str:
-    return f"/v1/sweeps/{quote(sweep_id, safe='')}{action}"

@@ -7,19 +7,14 @@ if event.type == "job.succeeded":
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import AwareDatetime, ValidationError
 from standardwebhooks import Webhook as Signer
 from standardwebhooks import WebhookVerificationError
 
-from cpt_client.models import Resource, parse
-
-if TYPE_CHECKING:
-    from cpt_client.client import Client
+from cpt_client.models import Resource
 
 
 class SignatureError(ValueError):
@@ -104,65 +99,3 @@ class Delivery(Resource):
     """When the event happened."""
     delivered_at: AwareDatetime | None = None
     """When the receiver took it."""
-
-
-class Webhooks:
-    """The webhooks of a server: `client.webhooks`. Every method raises `CptError` when its request comes to nothing."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def create(
-        self, url: str, *, events: Sequence[str] | None = None, job: str | None = None, description: str = ""
-    ) -> Webhook:
-        """Have events sent to a URL; the answer has the secret, this once. Not repeated after a lost connection.
-
-        Args:
-            url: where to POST events.
-            events: types of events that are wanted; null: all.
-            job: only events of this job; null: of the whole project.
-            description: for people.
-        """
-        wanted = None if events is None else [*events]
-        body = {"url": url, "events": wanted, "job": job, "description": description}
-        return parse(Webhook, self._client.request("POST", "/v1/webhooks", json=body, tries=1).content)
-
-    def get(self, webhook_id: str) -> Webhook:
-        """The webhook as it is now."""
-        return parse(Webhook, self._client.request("GET", _path(webhook_id)).content)
-
-    def list(self, *, limit: int | None = None, page_size: int = 100) -> Iterator[Webhook]:
-        """Webhooks, newest first, fetched page by page as they are read."""
-        return itertools.islice(self._client.pages(Webhook, "/v1/webhooks", {"limit": page_size}), limit)
-
-    def update(self, webhook_id: str, **changes: Any) -> Webhook:
-        """Change `url`, `events`, `description` or `enabled`."""
-        return parse(Webhook, self._client.request("PATCH", _path(webhook_id), json=changes).content)
-
-    def delete(self, webhook_id: str) -> None:
-        """Remove the webhook, with its deliveries."""
-        self._client.request("DELETE", _path(webhook_id))
-
-    def rotate_secret(self, webhook_id: str) -> Webhook:
-        """Give it a new secret; for a day the old one signs as well. Not repeated after a lost connection."""
-        return parse(Webhook, self._client.request("POST", _path(webhook_id, "/rotate-secret"), tries=1).content)
-
-    def ping(self, webhook_id: str) -> Delivery:
-        """Send a test event."""
-        return parse(Delivery, self._client.request("POST", _path(webhook_id, "/ping")).content)
-
-    def deliveries(
-        self, webhook_id: str, *, state: str | None = None, limit: int | None = None, page_size: int = 100
-    ) -> Iterator[Delivery]:
-        """What was sent or waits to be, newest first."""
-        params = {"limit": page_size, "state": state}
-        return itertools.islice(self._client.pages(Delivery, _path(webhook_id, "/deliveries"), params), limit)
-
-    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send a delivery again, now, with the same id."""
-        action = f"/deliveries/{quote(delivery_id, safe='')}/redeliver"
-        return parse(Delivery, self._client.request("POST", _path(webhook_id, action)).content)
-
-
-def _path(webhook_id: str, action: str = "") -> str:
-    return f"/v1/webhooks/{quote(webhook_id, safe='')}{action}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.table import Table
@@ -20,7 +21,7 @@ def queues(*, url: str | None, as_json: bool) -> None:
         print_list(client.queues(), _queues, nothing=nothing, as_json=as_json)
 
 
-def _queues(found: list[Queue]) -> Table:
+def _queues(found: Sequence[Queue]) -> Table:
     now = datetime.now(UTC)
     headings = ("QUEUE", "WAITING", "LONGEST", "RUNNING", "PAUSED", "WORKERS")
     table = columns(*headings, wrapped=headings)
@@ -37,7 +38,7 @@ def workers(*, url: str | None, as_json: bool) -> None:
         print_list(client.workers(), _workers, nothing="no workers; `cpt worker` starts one", as_json=as_json)
 
 
-def _workers(found: list[Worker]) -> Table:
+def _workers(found: Sequence[Worker]) -> Table:
     now = datetime.now(UTC)
     headings = ("WORKER", "SEEN", "SLOTS", "DEVICES", "QUEUES", "LABELS", "JOBS")
     table = columns(*headings, wrapped=headings)

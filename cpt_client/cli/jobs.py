@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def list_jobs(
         print_list(jobs, _table, nothing="no jobs; `cpt submit SPEC.yaml` makes one", as_json=as_json)
 
 
-def _table(jobs: list[Job]) -> Table:
+def _table(jobs: Sequence[Job]) -> Table:
     headings = ("ID", "NAME", "STATE", "PROGRESS", "BITS", "LOSS", "QUALITY", "COST", "AGE")
     table = columns(*headings, wrapped=["NAME"], right=["LOSS", "AGE"])
     now = datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import typer
@@ -36,7 +37,7 @@ def list_keys(*, url: str | None, project: str | None, as_json: bool) -> None:
         print_list(keys, _table, nothing="no keys; `cpt keys create NAME` makes one", as_json=as_json)
 
 
-def _table(keys: list[Key]) -> Table:
+def _table(keys: Sequence[Key]) -> Table:
     table = columns("ID", "NAME", "SCOPE", "STATE", "LAST USED", "AGE", wrapped=["NAME"])
     now = datetime.now(UTC)
     for key in keys:

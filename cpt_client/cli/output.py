@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import typer
@@ -33,7 +34,20 @@ def print_json(item: BaseModel) -> None:
     sys.stdout.flush()
 
 
-def print_list(found: Iterable[Item], table: Callable[[list[Item]], Table], *, nothing: str, as_json: bool) -> None:
+def say(told: Mapping[str, object], line: str, *, as_json: bool) -> None:
+    """Print what was done, as JSON or as a line for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(told) + "\n")
+    else:
+        typer.echo(line)
+
+
+def say_deleted(name: str, *, as_json: bool) -> None:
+    """Print that something is gone."""
+    say({"id": name, "deleted": True}, f"{name} is deleted", as_json=as_json)
+
+
+def print_list(found: Iterable[Item], table: Callable[[Sequence[Item]], Table], *, nothing: str, as_json: bool) -> None:
     """Print what was found as a table, or as JSON line by line as it comes; `nothing` where a table would be empty."""
     if as_json:
         for item in found:

@@ -1,3 +1,4 @@
+# Made from cpt_client/aio/files.py by tools/sync_client.py: change it there, then `make generated`.
 """Files over HTTP: downloads that go on after a lost connection and are verified, and logs that are followed."""
 
 from __future__ import annotations
@@ -6,16 +7,26 @@ import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
 from cpt_client.errors import UNREACHABLE, CptError, from_response
 from cpt_client.models import LogLine, parse
 from cpt_client.retry import delays, may_pass
+from cpt_client.sync.waiting import run, sleep
 
 SILENCE = 60.0
 """Seconds without a byte after which a connection counts as lost."""
+
+PIECE = 1024 * 1024
+"""Bytes that are read of a file at once."""
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The content of a file, to be sent."""
+    while piece := run(file.read, PIECE):
+        yield piece
 
 
 def download(http: httpx.Client, path: str, target: Path, *, tries: int) -> str:
@@ -35,8 +46,8 @@ def download(http: httpx.Client, path: str, target: Path, *, tries: int) -> str:
             except (httpx.TransportError, CptError) as error:
                 failure = may_pass(http, error)
             else:
-                return _verified(partial, target, etag)
-            time.sleep(next(waits))
+                return run(_verified, partial, target, etag)
+            sleep(next(waits))
     finally:
         partial.unlink(missing_ok=True)
     raise failure
@@ -56,7 +67,7 @@ def _continue(http: httpx.Client, path: str, partial: Path, etag: str) -> str:
             raise from_response(response)
         with partial.open("ab" if response.status_code == 206 else "wb") as file:
             for piece in response.iter_bytes():
-                file.write(piece)
+                run(file.write, piece)
     return etag
 
 
@@ -86,7 +97,7 @@ def follow(http: httpx.Client, path: str, params: dict[str, Any], *, patience: f
             return
         if time.monotonic() - lost_since > patience:
             raise failure
-        time.sleep(next(waits))
+        sleep(next(waits))
 
 
 def _lines(http: httpx.Client, path: str, params: dict[str, Any]) -> Iterator[LogLine]:
