@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import inspect, text
 
 from api import problems
 from api.agent.endpoints import router as agent_router
@@ -27,6 +26,8 @@ from api.dashboard.router import router as dashboard_router
 from api.datasets.endpoints import router as datasets_router
 from api.db import Database
 from api.deps import Services, ServicesDep
+from api.doctor import service as doctor
+from api.doctor.endpoints import router as doctor_router
 from api.files.service import FileSweeper
 from api.fleet.endpoints import router as fleet_router
 from api.hub import Hub
@@ -87,6 +88,7 @@ CLIENT_ROUTERS = (
     artifacts_router,
     datasets_router,
     fleet_router,
+    doctor_router,
     keys_router,
     projects_router,
     audit_router,
@@ -227,7 +229,4 @@ def _guard(app: FastAPI, settings: ApiSettings) -> None:
 
 def database_revision(services: ServicesDep) -> str | None:
     """The migration at which the database is; None: it is empty."""
-    with services.database.read() as session:
-        if not inspect(session.connection()).has_table("alembic_version"):
-            return None
-        return session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return doctor.revision(services.database)

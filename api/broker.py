@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import redis
@@ -75,6 +76,16 @@ class Bells:
             redis.RedisError: Redis is away.
         """
         return self._redis.llen(celery_queue(queue)) == 0
+
+    def ping(self) -> float:
+        """Seconds until Redis has answered.
+
+        Raises:
+            redis.RedisError: it is away.
+        """
+        began = time.perf_counter()
+        self._redis.ping()
+        return time.perf_counter() - began
 
     def _put(self, item: tuple[str, str]) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ import pytest
 
 SERVER = {"fastapi", "uvicorn", "sqlalchemy", "alembic", "psycopg"}
 QUEUE = {"celery", "redis"}
+TOOLS = {"mlflow", "tensorboard", "wandb", "pandas", "polars", "matplotlib"}
 TRAINING = {"torch", "torchvision", "numpy", "sklearn", "safetensors", "fsspec", "s3fs", "botocore"}
 
 
@@ -14,8 +15,10 @@ TRAINING = {"torch", "torchvision", "numpy", "sklearn", "safetensors", "fsspec",
     ("module", "foreign"),
     [
         ("api.app", TRAINING | {"worker", "cpt_client", "httpx"}),
-        ("cpt_client.cli.app", SERVER | QUEUE | TRAINING),
-        ("cpt_client.client", SERVER | QUEUE | TRAINING),
+        ("cpt_client.cli.app", SERVER | QUEUE | TRAINING | TOOLS),
+        ("cpt_client.client", SERVER | QUEUE | TRAINING | TOOLS),
+        ("cpt_client.exports", SERVER | QUEUE | TRAINING | TOOLS),
+        ("cpt_client.machine", SERVER | QUEUE | TRAINING | TOOLS),
         ("cpt_core.spec", SERVER | QUEUE | TRAINING | {"httpx"}),
         ("worker.app", SERVER | {"torch", "torchvision", "sklearn", "api", "cpt_client"}),
     ],

@@ -9,7 +9,7 @@ import yaml
 
 from cpt_client.cli import exits
 from cpt_client.cli.jobs import told
-from cpt_client.cli.output import print_json
+from cpt_client.cli.output import print_json, say_deleted
 from cpt_client.client import Client
 from cpt_client.models import Job
 
@@ -89,14 +89,14 @@ def archive(job_id: str, *, undo: bool, url: str | None, as_json: bool) -> None:
     _say(job, "is in lists again" if undo else "is archived; `cpt list --archived` shows it", as_json=as_json)
 
 
-def delete(job_id: str, *, yes: bool, url: str | None) -> None:
+def delete(job_id: str, *, yes: bool, url: str | None, as_json: bool) -> None:
     """Delete a job for good."""
     with exits.reporting(), Client(url) as client:
         if not yes:
             job = client.get(job_id)
             typer.confirm(f"Delete {job.id}, its log and its checkpoints, for good?", abort=True)
         client.delete(job_id)
-    typer.echo(f"{job_id} is deleted")
+    say_deleted(job_id, as_json=as_json)
 
 
 def _say(job: Job, what: str, *, as_json: bool) -> None:

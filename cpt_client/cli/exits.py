@@ -35,19 +35,26 @@ def fail(message: str, hint: str = "", *, code: int) -> NoReturn:
 def reporting() -> Iterator[None]:
     """Turn what the client raises into a message and an exit code."""
     from cpt_client.errors import CptError
-    from cpt_client.view.text import printable
 
     try:
         yield
     except CptError as error:
-        lines = [printable(error.detail)]
-        lines += [
-            f"  {printable(item.parameter or item.pointer or '/')}: {printable(item.message)}" for item in error.errors
-        ]
-        fail("\n".join(lines), _hint(error), code=NO_SERVER if error.is_server_side else USAGE)
+        fail_by(error)
 
 
-def _hint(error: CptError) -> str:
+def fail_by(error: CptError) -> NoReturn:
+    """End the command as the error says."""
+    from cpt_client.view.text import printable
+
+    lines = [printable(error.detail)]
+    lines += [
+        f"  {printable(item.parameter or item.pointer or '/')}: {printable(item.message)}" for item in error.errors
+    ]
+    fail("\n".join(lines), hint(error), code=NO_SERVER if error.is_server_side else USAGE)
+
+
+def hint(error: CptError) -> str:
+    """What to do next; "" where the error says it."""
     from cpt_client.errors import NOT_A_SERVER, UNREACHABLE
 
     if error.code in (UNREACHABLE, NOT_A_SERVER):
@@ -61,5 +68,5 @@ def _hint(error: CptError) -> str:
     if error.status == 404 or any(item.parameter == "job_id" for item in error.errors):
         return "`cpt list` shows the jobs there are"
     if error.is_server_side:
-        return "the server's own log says more; try again when it is well"
+        return "`cpt doctor` tells what is wrong with it, and its own log says more"
     return ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 from rich.table import Table
 
 from cpt_client.cli import exits
-from cpt_client.cli.output import columns, print_json, print_list
+from cpt_client.cli.output import columns, print_json, print_list, say, say_deleted
 from cpt_client.client import Client
 from cpt_client.models import Checkpoint, Dataset
 from cpt_client.view import text
@@ -34,7 +35,7 @@ def checkpoints(job_id: str, *, url: str | None, as_json: bool) -> None:
         print_list(client.checkpoints(job_id), _checkpoints, nothing="no checkpoints yet", as_json=as_json)
 
 
-def _checkpoints(found: list[Checkpoint]) -> Table:
+def _checkpoints(found: Sequence[Checkpoint]) -> Table:
     table = columns("ID", "STEP", "KIND", "ATTEMPT", "SIZE", "MADE")
     for item in found:
         table.add_row(
@@ -43,7 +44,9 @@ def _checkpoints(found: list[Checkpoint]) -> Table:
     return table
 
 
-def download(job_id: str, *, url: str | None, checkpoint: str | None, best: bool, output: Path | None) -> None:
+def download(
+    job_id: str, *, url: str | None, checkpoint: str | None, best: bool, output: Path | None, as_json: bool
+) -> None:
     """Download a checkpoint's weights."""
     target = output or Path(f"{job_id}.safetensors")
     with exits.reporting(), Client(url) as client:
@@ -56,7 +59,9 @@ def download(job_id: str, *, url: str | None, checkpoint: str | None, best: bool
             digest = client.download_weights(job_id, checkpoint, target)
         except OSError as error:
             exits.fail(f"{target} cannot be written: {error.strerror}", "choose another --output", code=exits.USAGE)
-    typer.echo(f"{target} ({_megabytes(target.stat().st_size)}, sha256 {digest})")
+    size = target.stat().st_size
+    told = {"path": str(target), "checkpoint": checkpoint, "size": size, "sha256": digest}
+    say(told, f"{target} ({_megabytes(size)}, sha256 {digest})", as_json=as_json)
 
 
 def upload_dataset(name: str, archive: Path, *, url: str | None, as_json: bool) -> None:
@@ -82,7 +87,7 @@ def list_datasets(*, url: str | None, as_json: bool) -> None:
         print_list(client.datasets(), _datasets, nothing=nothing, as_json=as_json)
 
 
-def _datasets(found: list[Dataset]) -> Table:
+def _datasets(found: Sequence[Dataset]) -> Table:
     table = columns("NAME", "FILES", "SIZE", "UNPACKED", "UPLOADED")
     for item in found:
         sizes = _megabytes(item.size), _megabytes(item.unpacked_size)
@@ -90,11 +95,11 @@ def _datasets(found: list[Dataset]) -> Table:
     return table
 
 
-def delete_dataset(name: str, *, url: str | None) -> None:
+def delete_dataset(name: str, *, url: str | None, as_json: bool) -> None:
     """Delete an uploaded dataset."""
     with exits.reporting(), Client(url) as client:
         client.delete_dataset(name)
-    typer.echo(f"{name} is deleted")
+    say_deleted(name, as_json=as_json)
 
 
 def _megabytes(size: int) -> str:

@@ -9,15 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from cpt_client.cli import exits
+from cpt_client.cli.options import Csv, Json, SweepId, Url
 
 app = typer.Typer(help="Many jobs out of one base spec.", no_args_is_help=True)
-
-Url = Annotated[
-    str | None, typer.Option(envvar="CPT_URL", help="Address of the server; http://127.0.0.1:8000 by default.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print a table with a header as CSV.")]
-SweepId = Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's id, sweep_….", show_default=False)]
 
 
 @app.command(epilog=exits.HELP)

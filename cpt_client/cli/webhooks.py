@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cpt_client.cli import exits
+from cpt_client.cli.options import Json, Url
 
 if TYPE_CHECKING:
     from cpt_client.webhooks import Delivery
 
 app = typer.Typer(help="Have changes of jobs and sweeps told to a URL, signed.", no_args_is_help=True)
 
-Url = Annotated[
-    str | None, typer.Option(envvar="CPT_URL", help="Address of the server; http://127.0.0.1:8000 by default.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The webhook's id, webhook_….", show_default=False)]
 
 
@@ -62,12 +59,14 @@ def list_(json: Json = False, url: Url = None) -> None:
 
 
 @app.command(epilog=exits.HELP)
-def remove(webhook: WebhookId, url: Url = None) -> None:
+def remove(webhook: WebhookId, json: Json = False, url: Url = None) -> None:
     """Remove a webhook, with its deliveries."""
+    from cpt_client.cli.output import say_deleted
     from cpt_client.client import Client
 
     with exits.reporting(), Client(url) as client:
         client.webhooks.delete(webhook)
+    say_deleted(webhook, as_json=json)
 
 
 @app.command("rotate-secret", epilog=exits.HELP)

@@ -59,7 +59,7 @@ ACTIONS_BEFORE: dict[str, tuple[str, ...]] = {
 CHANGES_NOTHING = frozenset({"validate_job", "plan_job"})
 """Operations that are no GET and yet change nothing."""
 
-OPERATORS_ALONE = frozenset({"create_project", "list_projects", "change_project"})
+OPERATORS_ALONE = frozenset({"create_project", "list_projects", "change_project", "get_doctor_report"})
 """Operations that cross projects; everything else stays within that of the key."""
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,25 @@ def test_the_broker_refuses_strangers(up: Up) -> None:
     with socket.create_connection(address, timeout=5) as stranger:
         stranger.sendall(b"PING\r\n")
         assert stranger.recv(100).startswith(b"-NOAUTH")
+
+
+def doctor(up: Up) -> tuple[int, dict[str, str]]:
+    """Exit code of `cpt doctor`, and the status of each of the server's parts."""
+    command = [sys.executable, "-m", "cpt_client", "doctor", "--json", "--url", up.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    checks = json.loads(done.stdout)["checks"]
+    return done.returncode, {check["name"]: check["status"] for check in checks if check["where"] == "server"}
+
+
+def test_the_doctor_finds_all_parts_well_and_then_the_one_that_hangs(up: Up) -> None:
+    well = dict.fromkeys(("database", "broker", "workers", "storage", "clock"), "ok")
+    wait_for(lambda: doctor(up) == (0, well), "all parts are well")
+    broker = up.child("valkey-server")
+    broker.suspend()
+    try:
+        assert doctor(up) == (1, well | {"broker": "failed"})
+    finally:
+        broker.resume()
 
 
 def test_a_second_one_on_the_same_home_says_where_the_first_is(up: Up) -> None:
