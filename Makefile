@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test pictures results bench bench-core gpu-check lint format lock clean
+.PHONY: help install demo up test pictures results bench bench-core gpu-check docs generated lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,6 +42,15 @@ bench-core: install ## measure what docs/benchmarks.md shows and write its table
 
 gpu-check: install ## check and time everything on an NVIDIA GPU, and print JSON; without one it says so and ends with 3
 	$(BIN)/python benchmarks/gpu_check.py
+
+docs: install ## docs/ as a site in site/, which can be opened as files
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+generated: install ## make the synchronous client, the spec reference, the gallery and the drawn schedules anew
+	$(BIN)/python -m tools.sync_client
+	$(BIN)/python -m tools.spec_reference
+	$(BIN)/python -m tools.recipes_gallery
+	$(BIN)/python -m tools.schedule_pictures
 
 lint: install ## check style, types and the import contracts
 	$(BIN)/ruff check .
