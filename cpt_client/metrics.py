@@ -27,8 +27,10 @@ class Metrics(Mapping[str, Sequence[Value]]):
         columns: dict[str, list[Value]] = {name: [] for name in ("step", *keys)}
         for index, line in enumerate(filter(None, lines)):
             row: dict[str, Value] = json.loads(line)
-            for name in row.keys() | columns.keys():
-                columns.setdefault(name, [None] * index).append(row.get(name))
+            for name in row:
+                columns.setdefault(name, [None] * index)
+            for name, column in columns.items():
+                column.append(row.get(name))
         return cls(columns)
 
     def __getitem__(self, key: str) -> Sequence[Value]:

@@ -41,7 +41,8 @@ async def stream(
                 if message.event == "end":
                     return
                 position = _position(message)
-                if last is None or position > last:
+                # A job that changed comes again after a reconnect, and with a lower position from a restored database.
+                if last is None or position > last or message.event == "job":
                     last = position
                     yield message
             failure = CptError(UNREACHABLE, "the server closed the stream before the job's end")

@@ -34,7 +34,7 @@ def doctor(*, url: str | None, here: bool, as_json: bool) -> None:
             with Client(url, tries=1, timeout=PATIENCE) as client:
                 server = _ask(client)
         except CptError as error:
-            if not error.is_server_side and error.status not in (401, 403):
+            if not error.is_server_side and error.status not in (401, 403, 404):
                 exits.fail_by(error)
             code = exits.NO_SERVER if error.is_server_side else exits.OK
             server = Report(status="failed", checks=[_refusal(error)])
@@ -75,7 +75,11 @@ def _refusal(error: CptError) -> Check:
         message = f"it answers, but tells more only to a key with scope operator ({error.detail})"
         remedy = "set CPT_API_KEY to such a key; where the database is, `cpt api create-key NAME` makes one"
         return Check(name="api", status="warning", message=message, remedy=remedy)
-    return Check(name="api", status="failed", message=error.detail, remedy=exits.hint(error) or None)
+    if error.status == 404:
+        message = "it answers, but is of a version that does not check itself"
+        return Check(name="api", status="warning", message=message, remedy="upgrade the server")
+    remedy = "look into the API's own log" if (error.status or 0) >= 500 else exits.hint(error)
+    return Check(name="api", status="failed", message=error.detail, remedy=remedy)
 
 
 def _table(report: Report) -> Table:
