@@ -138,7 +138,7 @@ def documented(page: Any, name: str, height: int) -> None:
     """Keep a picture for the documentation, in few colours: the page's top, so many pixels high."""
     page.set_viewport_size({"width": WIDE["width"], "height": height})
     taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    taken.quantize(64, dither=Image.Dither.NONE).save(Path(PICTURES or ARTIFACTS) / f"{name}.png", optimize=True)
+    taken.quantize(256, dither=Image.Dither.NONE).save(Path(PICTURES or ARTIFACTS) / f"{name}.png", optimize=True)
 
 
 def charts_are_drawn(page: Any, selector: str = ".chart") -> None:
