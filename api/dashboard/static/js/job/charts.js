@@ -11,7 +11,7 @@ import { KEYS } from "./data.js";
 const ROWS = ["loss", "quality", "bits", "cost", "energy"];
 const DOMAINS = { loss: [0.79, 0.97], quality: [0.59, 0.75], bits: [0.39, 0.55], cost: [0.195, 0.35], energy: [0, 0.155] };
 const FINE = 100;
-const NARROW = 520; // pixels; with less a legend has no room beside its heading for long names
+const narrow = matchMedia("(max-width: 720px)"); // a legend has no room there for long names beside its heading
 const shorter = (name) => name.replace(/ (accuracy|perplexity)/, "").replace("this training", "this").replace(/^static, .*/, "static");
 
 export class JobCharts {
@@ -44,6 +44,7 @@ export class JobCharts {
       ),
     ];
     onTheme(() => this.drawn && this.draw(), signal);
+    narrow.addEventListener("change", () => this.drawn && this.draw(), { signal });
   }
 
   async csv() {
@@ -125,7 +126,7 @@ export class JobCharts {
     }
     found.push(this.line("modelled_joules", "modelled", 3, { yaxis: "y5", hovertemplate: "%{y:.4s}J" }));
     if (this.curve("energy_joules").length) found.push(this.line("energy_joules", "measured", 4, { yaxis: "y5", hovertemplate: "%{y:.4s}J" }));
-    if (this.chart.clientWidth < NARROW) found.forEach((trace) => (trace.name = shorter(trace.name)));
+    if (narrow.matches) found.forEach((trace) => (trace.name = shorter(trace.name)));
     return found;
   }
 
