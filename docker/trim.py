@@ -1,0 +1,52 @@
+"""Take from an image's packages what a server never reads: python docker/trim.py SITE_PACKAGES.
+
+Only files that no code path of the API opens: tests, sources of compiled modules, debugging symbols, what draws in
+terminals, dialects of other databases, boto's descriptions of the services that are no storage, and of Plotly all but
+its JavaScript.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCES = (".pyx", ".pxd", ".pxi", ".pyi", ".c", ".cpp", ".h", ".a")
+BOTO_SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
+"""Storage, and the ways to credentials for it."""
+UNUSED = (
+    # The client's, which come with the package, and those of Celery's own command.
+    *("cpt_client", "markdown_it", "prompt_toolkit", "pygments", "rich", "typer", "wcwidth"),
+    *("sqlalchemy/dialects/mssql", "sqlalchemy/dialects/mysql", "sqlalchemy/dialects/oracle"),
+    "plotly/express",
+    "plotly/figure_factory",
+    "plotly/graph_objs",
+    "plotly/graph_objects",
+    "plotly/labextension",
+    "plotly/matplotlylib",
+    "plotly/validators",
+)
+
+
+def main() -> None:
+    """Trim the folder that is the only argument, and say how much is left."""
+    packages = Path(sys.argv[1])
+    # SQLAlchemy's and Alembic's `testing` are imported by nobody but tests either.
+    unwanted = [path for name in ("tests", "testing", "__pycache__") for path in packages.rglob(name)]
+    unwanted += [packages / folder for folder in UNUSED]
+    unwanted += [folder for folder in packages.glob("botocore/data/*/") if folder.name not in BOTO_SERVICES]
+    for folder in unwanted:
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in packages.rglob("*"):
+        if path.suffix in SOURCES and path.is_file():
+            path.unlink()
+        elif ".so" in path.name and path.is_file() and not path.is_symlink():
+            # Symbols alone: what was patched to find its own libraries is left as it is.
+            subprocess.run(["strip", "--strip-unneeded", str(path)], check=False)
+    size = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
+    print(f"{packages}: {size / 1e6:.1f} MB")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
