@@ -22,8 +22,8 @@ from types import FrameType
 from typing import BinaryIO
 
 from cpt_core.events import Finished, dump
-from cpt_core.process import die_with_parent
-from cpt_core.run import Run
+from cpt_core.process import address_towards, die_with_parent
+from cpt_core.run import Gang, Run
 from cpt_core.uploads import UploadError, fetch
 
 PEER_LOST = 3
@@ -32,6 +32,10 @@ PEER_LOST = 3
 LAUNCHER_PID = "CPT_LAUNCHER_PID"
 """Environment variable that tells a rank the process it must not outlive."""
 
+NODE_OFFSET = "CPT_NODE_OFFSET"
+"""Environment variable of a node's launcher: the rank of its first process."""
+
+_JOIN_SECONDS = 1800  # the other nodes may have data to fetch first
 _FAILURE = "failure.json"
 _TAIL_BYTES = 4000
 
@@ -53,11 +57,10 @@ def command(run_file: Path, *, nproc: int, run_id: str, log_dir: Path) -> list[s
 
 def failure(log_dir: Path) -> str | None:
     """What the rank that failed first died of, with the end of its output; None if no rank failed."""
-    try:
-        found = json.loads((log_dir / _FAILURE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    found = _failed(log_dir)
+    if found is None:
         return None
-    rank, code = found["rank"], found["exit_code"]
+    rank, code = found
     if code == -signal.SIGKILL:
         cause = "was killed (SIGKILL); the machine may have run out of memory"
     elif code < 0:
@@ -66,6 +69,21 @@ def failure(log_dir: Path) -> str | None:
         cause = f"ended with exit code {code}"
     end = tail(output_file(log_dir, rank))
     return f"Training process {rank} {cause}." + (f" The end of its output:\n{end}" if end else "")
+
+
+def lost_a_peer(log_dir: Path) -> bool:
+    """Whether the ranks here only ended because one elsewhere is gone."""
+    found = _failed(log_dir)
+    return found is not None and found[1] == PEER_LOST
+
+
+def _failed(log_dir: Path) -> tuple[int, int] | None:
+    """Rank and exit code of the rank that failed first."""
+    try:
+        found = json.loads((log_dir / _FAILURE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found["rank"], found["exit_code"]
 
 
 def tail(path: Path) -> str:
@@ -111,12 +129,13 @@ def launch(run_file: Path, *, nproc: int, run_id: str, log_dir: Path, start: Sta
     log_dir.mkdir(parents=True, exist_ok=True)
     (log_dir / _FAILURE).unlink(missing_ok=True)
     os.environ[LAUNCHER_PID] = str(os.getpid())
-    if not _fetch_upload(run_file):
+    run = Run.model_validate_json(run_file.read_bytes())
+    if not _fetch_upload(run):
         return 1
-    if nproc == 1:
+    if nproc == 1 and run.gang is None:
         failed = _run_alone(run_file, log_dir, start)
     else:
-        failed = _run_under_torchrun(_rank_arguments(run_file), nproc, run_id, log_dir)
+        failed = _run_under_torchrun(_rank_arguments(run_file), nproc, run_id, log_dir, run.gang)
     if failed is None:
         return 0
     rank, exit_code = failed
@@ -135,9 +154,8 @@ def _pass_on(_signum: int, _frame: FrameType | None) -> None:
         rank.terminate()
 
 
-def _fetch_upload(run_file: Path) -> bool:
+def _fetch_upload(run: Run) -> bool:
     """Have the uploaded dataset that the run needs, if any, on this machine; False: its end is told."""
-    run = Run.model_validate_json(run_file.read_bytes())
     if run.upload is None or run.cache is None:
         return True
     try:
@@ -173,12 +191,20 @@ def _run_alone(run_file: Path, log_dir: Path, start: StartRank) -> tuple[int, in
     return (0, code) if code else None
 
 
-def _run_under_torchrun(arguments: list[str], nproc: int, run_id: str, log_dir: Path) -> tuple[int, int] | None:
-    """Run `nproc` ranks. Returns number and exit code of the one that failed first, if any did."""
+def _run_under_torchrun(
+    arguments: list[str], nproc: int, run_id: str, log_dir: Path, gang: Gang | None
+) -> tuple[int, int] | None:
+    """Run `nproc` ranks, with those of other nodes. Returns number and exit code of the one that failed first, if any.
+
+    torchrun numbers nodes by their addresses. Ours are numbered by the API, so that the first, which tells the events,
+    has rank 0, and a run does not depend on who took part: the shell gives each process its number.
+    """
     # Imported here: the signal handlers are in place before the seconds that this takes.
     from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    offset = gang.node * nproc if gang else 0
 
     class RankFiles(LogsSpecs):
         """Each rank's output in a file of `log_dir`."""
@@ -189,35 +215,54 @@ def _run_under_torchrun(arguments: list[str], nproc: int, run_id: str, log_dir: 
 
         def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
             return LogsDest(
-                stdouts={rank: str(output_file(log_dir, rank)) for rank in envs},
+                stdouts={rank: str(output_file(log_dir, offset + rank)) for rank in envs},
                 stderrs=dict.fromkeys(envs, os.devnull),  # see below
                 error_files=dict.fromkeys(envs, os.devnull),
             )
 
+    address, interface = _meeting_place(gang)
     if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo asks for the host name's address
+        for library in ("GLOO", "NCCL") if gang else ("GLOO",):  # else they ask for the host name's address
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
+    os.environ[NODE_OFFSET] = str(offset)
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
+        min_nodes=gang.nodes if gang else 1,
+        max_nodes=gang.nodes if gang else 1,
         nproc_per_node=nproc,
         run_id=run_id,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # a free port
-        local_addr="localhost",
+        rdzv_endpoint=gang.endpoint if gang else "localhost:0",  # a free port
+        rdzv_configs={"is_host": gang.node == 0, "join_timeout": _JOIN_SECONDS} if gang else {},
+        local_addr=address,
         max_restarts=0,
         logs_specs=RankFiles(),
         signals_to_handle="SIGQUIT",  # SIGTERM and SIGINT are ours
     )
+    # torchrun gives each stream a file of its own; the shell joins them, and becomes the rank.
+    shell = f'export RANK=$(({NODE_OFFSET} + LOCAL_RANK)); exec "$@" 2>&1'
     try:
-        # torchrun gives each stream a file of its own; the shell joins them, and becomes the rank.
-        elastic_launch(config, "/bin/sh")("-c", 'exec "$@" 2>&1', "rank", sys.executable, *arguments)
+        elastic_launch(config, "/bin/sh")("-c", shell, "rank", sys.executable, *arguments)
     except ChildFailedError as error:
         # A rank that lost a peer is a consequence; torchrun's time stamps have whole seconds only.
-        rank, first = min(
-            error.failures.items(), key=lambda item: (item[1].exitcode == PEER_LOST, item[1].timestamp, item[0])
+        first = min(
+            error.failures.values(), key=lambda each: (each.exitcode == PEER_LOST, each.timestamp, each.local_rank)
         )
-        return rank, first.exitcode
+        return offset + first.local_rank, first.exitcode
     return None
+
+
+def _meeting_place(gang: Gang | None) -> tuple[str, str]:
+    """This machine's address towards the first node, and the network interface that has it."""
+    if gang is None:
+        return "localhost", "lo"
+    import psutil
+
+    host, _, port = gang.endpoint.rpartition(":")
+    address = address_towards(host.strip("[]"), int(port))
+    for interface, found in psutil.net_if_addrs().items():
+        if any(each.address.partition("%")[0] == address for each in found):
+            return address, interface
+    return address, "lo"
 
 
 if __name__ == "__main__":

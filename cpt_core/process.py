@@ -9,8 +9,10 @@ import ctypes
 import faulthandler
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 MARK = "CPT_ATTEMPT"
 """Environment variable with the name of the run; every process of it inherits the variable, wherever it went."""
@@ -83,3 +85,25 @@ def show_mark(mark: str) -> None:
     if not address or ctypes.string_at(address) != _ROOM.encode() or len(shown) > room:
         raise ValueError(f"there is no room for the mark {mark} in the environment")
     ctypes.memmove(address, shown.ljust(room, b"-"), room)
+
+
+def address_towards(host: str, port: int) -> str:
+    """The address of this machine from which it would reach `host`. Nothing is sent.
+
+    Raises:
+        OSError: the host is unknown, or there is no way to it.
+    """
+    family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(place)
+        return str(probe.getsockname()[0])
+
+
+def cores() -> int:
+    """CPU cores that this process may use; of a container its share, rounded up."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else min(count, -(-int(quota) // int(period)))

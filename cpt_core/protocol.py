@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cpt_core.events import AnyEvent, Checkpoint
+from cpt_core.lifecycle import Reason
 from cpt_core.model_limits import ModelLimits
+from cpt_core.run import Endpoint, Gang
 from cpt_core.spec import JobSpec, Labels, Name
 from cpt_core.uploads import Upload
 
@@ -51,6 +53,9 @@ class ClaimRequest(Message):
     """Devices of the slot; on a CPU the number of processes it accepts."""
     labels: Labels = ()
     """Labels of the worker; it gets jobs that require none but these."""
+    endpoint: Endpoint | None = None
+    """Where the nodes of a job may meet, `address:port` on the worker's machine, should this slot become the first of
+    them. Null: the worker knows no jobs of several nodes, and gets none."""
 
 
 class Assignment(Message):
@@ -72,6 +77,8 @@ class Assignment(Message):
     """The uploaded dataset that the spec names; null if it names none, or a deleted one."""
     lease_seconds: float
     """Silence after which the API ends the attempt. The worker stops on its own well before."""
+    gang: Annotated[Gang | None, Field(exclude_if=lambda gang: gang is None)] = None
+    """The slot's place among the nodes of the job; null: it trains the job alone. Node 0 has the attempt's log."""
     running_seconds: float = 0.0
     """How long earlier attempts have trained; they count towards the spec's `limits.max_runtime`."""
 
@@ -99,6 +106,31 @@ class LogReply(Message):
     """Bytes; the next chunk begins there."""
 
 
+class NodeFailure(Message):
+    """What ended the processes of one node."""
+
+    node: Annotated[int, Field(ge=0, le=63)]
+    """Number of the node."""
+    reason: Reason
+    """Why they ended."""
+    message: Annotated[str, Field(max_length=8192)]
+    """A sentence that a person can act on."""
+
+
+class NodeReport(Message):
+    """A node other than the first is there; the heartbeat of its part in the attempt."""
+
+    failure: NodeFailure | None = None
+    """What ended its processes, unless it was the loss of others."""
+
+
+class NodeReply(Message):
+    """The attempt holds its job still."""
+
+    command: Literal["continue", "cancel", "pause"]
+    """What the attempt shall do; the first node carries it out."""
+
+
 class AppendReply(Message):
     """What is stored, and what to do."""
 
@@ -106,6 +138,8 @@ class AppendReply(Message):
     """Number of the last record that is durably stored; everything up to it may be forgotten."""
     command: Literal["continue", "cancel", "pause"]
     """What the attempt shall do."""
+    failure: Annotated[NodeFailure | None, Field(exclude_if=lambda failure: failure is None)] = None
+    """What ended the processes of another node: this one's are to end too, and its log tells why."""
 
 
 class WorkerReport(Message):
@@ -125,5 +159,7 @@ class WorkerReport(Message):
     """Jobs it runs at the same time."""
     devices: Annotated[int, Field(ge=1, le=64)]
     """Devices of each slot."""
+    gangs: bool = False
+    """Its slots can train a job together with others."""
     leaving: bool = False
     """It takes no more jobs and will be gone soon."""

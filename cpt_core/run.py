@@ -13,6 +13,22 @@ from cpt_core.model_limits import ModelLimits
 from cpt_core.spec import JobSpec
 from cpt_core.uploads import Upload
 
+Endpoint = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$", max_length=300)]
+"""`address:port`."""
+
+
+class Gang(BaseModel):
+    """The place of one node among those that train a run together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    node: Annotated[int, Field(ge=0, le=63)]
+    """Number of this node; node 0 has rank 0, and tells the run's events."""
+    nodes: Annotated[int, Field(ge=1, le=64)]
+    """How many there are."""
+    endpoint: Endpoint
+    """Address and port at which node 0 lets the others meet (torchrun's c10d rendezvous)."""
+
 
 class Run(BaseModel):
     """One attempt at training a spec, as a JSON file that every rank reads."""
@@ -39,6 +55,8 @@ class Run(BaseModel):
     """Checkpoint to continue from."""
     model_limits: ModelLimits = ModelLimits()
     """How large the model may be."""
+    gang: Gang | None = None
+    """This node's place, if several train the run."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of each rank on a CPU; null: the machine's cores divided by the ranks."""
     grid_gco2e_per_kwh: GridFactor = WORLD_AVERAGE

@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="cpt-service-api" \
       org.opencontainers.image.description="CPT Service: the HTTP API" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --system --uid 10001 --home-dir /var/lib/cpt cpt && install -d -o cpt -g cpt /var/lib/cpt /var/lib/cpt/storage
+RUN useradd --uid 10001 --home-dir /var/lib/cpt cpt && install -d -o cpt -g cpt /var/lib/cpt /var/lib/cpt/storage
 COPY --from=build /opt/cpt /opt/cpt
 ENV PATH=/opt/cpt/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     CPT_HOST=0.0.0.0 CPT_PORT=8000 CPT_STORAGE_URL=/var/lib/cpt/storage

@@ -7,6 +7,7 @@ its JavaScript.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,13 @@ BOTO_SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
 UNUSED = (
     # The client's, which come with the package, and those of Celery's own command.
     *("cpt_client", "markdown_it", "prompt_toolkit", "pygments", "rich", "typer", "wcwidth"),
+    # What only training needs.
+    *("cpt_core/bench", "cpt_core/landscape", "cpt_core/models", "cpt_core/quant", "cpt_core/train", "worker"),
+    # Protocol buffers of Google's own services; those of errors are used.
+    *("google/api", "google/logging", "google/longrunning", "google/type"),
     *("sqlalchemy/dialects/mssql", "sqlalchemy/dialects/mysql", "sqlalchemy/dialects/oracle"),
+    "pydantic/v1",
+    "narwhals",
     "plotly/express",
     "plotly/figure_factory",
     "plotly/graph_objs",
@@ -44,6 +51,9 @@ def main() -> None:
         elif ".so" in path.name and path.is_file() and not path.is_symlink():
             # Symbols alone: what was patched to find its own libraries is left as it is.
             subprocess.run(["strip", "--strip-unneeded", str(path)], check=False)
+    with (packages / "botocore/data/endpoints.json").open("rb") as whole, gzip.open(f"{whole.name}.gz", "wb") as packed:
+        shutil.copyfileobj(whole, packed)  # botocore reads either
+    Path(whole.name).unlink()
     size = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
     print(f"{packages}: {size / 1e6:.1f} MB")  # noqa: T201
 

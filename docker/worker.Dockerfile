@@ -27,7 +27,7 @@ LABEL org.opencontainers.image.title="cpt-service-worker" \
       org.opencontainers.image.description="CPT Service: a worker that trains" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --system --uid 10001 --home-dir /var/lib/cpt/state cpt \
+RUN useradd --uid 10001 --home-dir /var/lib/cpt/state cpt \
  && install -d -o cpt -g cpt /var/lib/cpt /var/lib/cpt/storage /var/lib/cpt/data /var/lib/cpt/state \
  && if [ -n "$RUNTIME_PACKAGES" ]; then \
       apt-get update -qq && apt-get install -qq -y --no-install-recommends $RUNTIME_PACKAGES >/dev/null \

@@ -16,7 +16,15 @@ import httpx
 from pydantic import SecretStr, ValidationError
 
 from cpt_core import tracing
-from cpt_core.protocol import AppendReply, Assignment, ClaimRequest, WorkerReport
+from cpt_core.protocol import (
+    AppendReply,
+    Assignment,
+    ClaimRequest,
+    NodeFailure,
+    NodeReply,
+    NodeReport,
+    WorkerReport,
+)
 
 _CLAIM_TIMEOUT = 10.0
 _CONNECT_TIMEOUT = 5.0
@@ -28,6 +36,8 @@ class Stored:
 
     acked: int
     command: Literal["continue", "cancel", "pause"]
+    failure: NodeFailure | None = None
+    """What ended another node of the attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +146,16 @@ class Agent:
             return NoContact(_sentence(error))
         return append_answer(response.status_code, response.content)
 
+    def report_node(self, assignment: Assignment, failure: NodeFailure | None, *, timeout: float) -> AppendAnswer:
+        """Tell that the node that this worker has of an attempt is there, or what ended its processes."""
+        path = f"/v1/agent/jobs/{quote(assignment.job_id, safe='')}/attempts/{assignment.attempt}/nodes"
+        body = NodeReport(failure=failure).model_dump_json()
+        try:
+            response = self._post(path, body, SecretStr(assignment.token), timeout)
+        except httpx.HTTPError as error:
+            return NoContact(_sentence(error))
+        return node_answer(response.status_code, response.content)
+
     def put_log(self, assignment: Assignment, rank: int, offset: int, data: bytes, *, timeout: float) -> LogAnswer:
         """Deliver a piece of a rank's output, which begins at byte `offset` of it."""
         path = f"/v1/agent/jobs/{quote(assignment.job_id, safe='')}/attempts/{assignment.attempt}/logs/{rank}"
@@ -205,7 +225,21 @@ def append_answer(status: int, body: bytes) -> AppendAnswer:
             reply = AppendReply.model_validate_json(body)
         except ValidationError:
             return NoContact("something answers in the API's place: its reply is no acknowledgement")
-        return Stored(reply.acked, reply.command)
+        return Stored(reply.acked, reply.command, reply.failure)
+    return _not_stored(status, body)
+
+
+def node_answer(status: int, body: bytes) -> AppendAnswer:
+    """What an answer to a node's report means."""
+    if status == 200:
+        try:
+            return Stored(0, NodeReply.model_validate_json(body).command)
+        except ValidationError:
+            return NoContact("something answers in the API's place: its reply is none to a node")
+    return _not_stored(status, body)
+
+
+def _not_stored(status: int, body: bytes) -> AppendAnswer:
     problem = _problem(body)
     code, told = problem.get("code"), _told(status, problem)
     acked = problem.get("acked")

@@ -19,7 +19,7 @@ from cpt_core import launch, tracing
 from cpt_core.events import AnyEvent, Finished, Started, StepDone
 from cpt_core.lifecycle import Reason
 from cpt_core.process import MARK
-from cpt_core.protocol import Assignment
+from cpt_core.protocol import Assignment, NodeFailure
 from cpt_core.run import Run
 from cpt_core.storage import best_folder, checkpoint_folder
 from cpt_core.uploads import root_of
@@ -32,7 +32,7 @@ from worker.fifo import Fifo
 from worker.launchers import ForkServer, Spawned
 from worker.logs import LogSender
 from worker.recorder import Recorder
-from worker.sender import Sender
+from worker.sender import NodeSender, Sender
 from worker.settings import WorkerSettings, environment_of_training
 from worker.spool import Spool
 from worker.stacks import stacks
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 1.0
+_NEWS_SECONDS = 5.0
 
 
 class Attempt:
@@ -70,6 +71,7 @@ class Attempt:
             OSError: the folder cannot be written.
         """
         self._assignment, self._slot, self._settings = assignment, slot, settings
+        self._node = assignment.gang.node if assignment.gang else 0
         self._folder, self._stop, self._forks, self._telemetry = folder, stop, forks, telemetry
         self._cache, self._held = cache, ExitStack()
         self._timing = timing(assignment.lease_seconds, interval=settings.append_interval, blind=settings.blind_seconds)
@@ -81,7 +83,7 @@ class Attempt:
             claimed_at,
             floor=settings.progress_seconds,
             steps=settings.progress_steps,
-            startup=settings.startup_seconds,
+            startup=math.inf if self._node else settings.startup_seconds,  # the first node has the events
             no_progress=assignment.spec.limits.no_progress,
         )
         self._deadline: float | None = None
@@ -96,7 +98,7 @@ class Attempt:
         self._logs = LogSender(
             self._agent, assignment, folder / "logs", folder / "launcher.log", self._timing, settings.log_limit_bytes
         )
-        self._sender = Sender(
+        self._sender = (NodeSender if self._node else Sender)(
             self._agent,
             assignment,
             self._spool,
@@ -107,6 +109,7 @@ class Attempt:
         self._causes: set[Cause] = set()
         self._told: float | None = None
         self._killed = False
+        self._exit_code: int | None = None
 
     def run(self) -> Finished | None:
         """Carry the attempt out. The answer is the end record that the API has stored; None: it has not."""
@@ -120,6 +123,7 @@ class Attempt:
             self._supervise()
             self._drain()
             self._send_logs()
+            self._await_news()
             end = self._conclude()
         except Exception as error:
             log.exception("the attempt failed in the worker")
@@ -162,6 +166,7 @@ class Attempt:
             cache=cache,
             model_limits=assignment.model_limits,
             resume=assignment.resume,
+            gang=assignment.gang,
             threads=self._slot.threads(assignment.spec.resources.devices),
             grid_gco2e_per_kwh=self._settings.grid_gco2e_per_kwh,
         )
@@ -207,6 +212,8 @@ class Attempt:
             causes.add(Cause.CANCEL)
         if sender.command == "pause":
             causes.add(Cause.PAUSE)
+        if sender.failed_node is not None:
+            causes.add(Cause.NODE)
         if self._stop.asked:
             causes.add(Cause.GO)
         if self._stop.asked > 1:
@@ -253,23 +260,36 @@ class Attempt:
             time.sleep(_TICK_SECONDS / 5)
             self._look()
 
+    def _await_news(self) -> None:
+        """The ranks here have only lost others: wait for word of what ended those."""
+        until = time.monotonic() + _NEWS_SECONDS
+        while self._assignment.gang and not self._node and launch.lost_a_peer(self._folder / "logs"):
+            if self._causes or self._recorder.finished or self._sender.over or time.monotonic() > until:
+                return
+            time.sleep(_TICK_SECONDS)
+            self._look()
+
     def _conclude(self) -> Finished:
+        self._exit_code = None if self._tree is None else self._tree.reap()
         return end_record(
             Facts(
                 causes=frozenset(self._causes),
                 finished=self._recorder.finished,
-                exit_code=None if self._tree is None else self._tree.reap(),
+                exit_code=self._exit_code,
                 failure=None if self._killed else launch.failure(self._folder / "logs"),
                 refusal=self._sender.refused or "",
                 hung_seconds=self._watchdog.limit,
                 max_runtime=self._assignment.spec.limits.max_runtime or 0.0,
                 blind_seconds=self._timing.blind,
+                node=self._sender.failed_node,
             )
         )
 
     def _deliver(self, end: Finished) -> Finished | None:
         """Wait until the end record is stored, or never will be."""
         sender = self._sender
+        if isinstance(sender, NodeSender):
+            return self._tell_first_node(sender, end)
         put = False
         while not sender.over and not self._time_is_up():
             if sender.refused is not None:
@@ -288,6 +308,15 @@ class Attempt:
             return end
         log.warning("the end is not stored: %s", sender.lost or sender.refused or "no time left")
         return None
+
+    def _tell_first_node(self, sender: NodeSender, end: Finished) -> Finished:
+        """Report an end that is this node's own, on which the first node ends the attempt; otherwise just go."""
+        if sender.over or self._exit_code == 0 or launch.lost_a_peer(self._folder / "logs"):
+            return end
+        sender.fail(NodeFailure(node=self._node, reason=Reason(end.reason), message=end.message or end.reason))
+        while not sender.over and sender.refused is None and not self._time_is_up():
+            time.sleep(_TICK_SECONDS / 5)
+        return end
 
     def _time_is_up(self) -> bool:
         """The worker must go now."""

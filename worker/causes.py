@@ -26,6 +26,8 @@ class Cause(Enum):
     """Training has run for as long as its spec allows."""
     REFUSED = auto()
     """The API refuses a record."""
+    NODE = auto()
+    """The processes of another node have ended."""
     LOST = auto()
     """The attempt no longer holds its job."""
 

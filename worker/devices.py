@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cpt_core.process import cores
 from worker.settings import WorkerSettings
 
 _COUNT_GPUS = "import torch; print(torch.cuda.device_count())"
@@ -46,9 +47,9 @@ def slots(settings: WorkerSettings) -> list[Slot]:
     Raises:
         ValueError: there are not the devices that the settings ask for.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = cores()
     gpus = [] if settings.device == "cpu" else visible_gpus()
-    share = max(1, cores // settings.slots)
+    share = max(1, available // settings.slots)
     if gpus:
         each = settings.devices_per_slot or len(gpus) // settings.slots
         if each == 0 or each * settings.slots > len(gpus):
@@ -63,7 +64,8 @@ def slots(settings: WorkerSettings) -> list[Slot]:
     if settings.device == "cuda":
         raise ValueError("CPT_DEVICE is cuda, but torch sees no GPU here")
     return [
-        Slot(number, "cpu", settings.devices_per_slot or max(2, cores), cores=share) for number in range(settings.slots)
+        Slot(number, "cpu", settings.devices_per_slot or max(2, available), cores=share)
+        for number in range(settings.slots)
     ]
 
 

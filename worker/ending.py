@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from cpt_core.events import Finished
-from cpt_core.lifecycle import FATAL, Reason
+from cpt_core.lifecycle import FATAL, NO_STRIKE, Reason
+from cpt_core.protocol import NodeFailure
 from worker.causes import Cause
 
 _OWN_FAULT = FATAL | {Reason.OOM, Reason.STORAGE}
@@ -38,6 +40,8 @@ class Facts:
     """The training time, in seconds, that the spec allows."""
     blind_seconds: float = 0.0
     """The limit that was passed without an answer."""
+    node: NodeFailure | None = None
+    """What ended the processes of another node."""
 
 
 def end_record(facts: Facts) -> Finished:
@@ -53,7 +57,7 @@ def end_record(facts: Facts) -> Finished:
         return said
     if Cause.CANCEL in causes:
         return Finished(outcome="cancelled", reason=Reason.USER, message="Cancelled on request.")
-    if said is not None and said.outcome == "failed" and (not causes or said.reason in _OWN_FAULT):
+    if said is not None and said.outcome == "failed" and (causes <= {Cause.NODE} or said.reason in _OWN_FAULT):
         return said
     if causes:
         return _stopped(facts)
@@ -67,6 +71,10 @@ def _stopped(facts: Facts) -> Finished:
     if Cause.REFUSED in causes:
         message = f"The API refused a record of this attempt, which is a defect: {facts.refusal}"
         return Finished(outcome="failed", reason=Reason.INTERNAL, message=_cut(message))
+    if facts.node is not None:
+        outcome: Literal["preempted", "failed"] = "preempted" if facts.node.reason in NO_STRIKE else "failed"
+        message = _cut(f"Node {facts.node.node}: {facts.node.message}")
+        return Finished(outcome=outcome, reason=facts.node.reason, message=message)
     if Cause.HUNG in causes:
         message = (
             f"Training made no progress for {facts.hung_seconds:.0f} seconds and was stopped. "

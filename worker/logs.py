@@ -33,7 +33,11 @@ class LogSender:
         """`folder` has the ranks' output, `launcher` is the launcher's; `limit_bytes` of each may wait."""
         self._agent, self._assignment, self._timing = agent, assignment, timing
         files = {LAUNCHER: launcher}
-        files |= {rank: output_file(folder, rank) for rank in range(assignment.spec.resources.devices)}
+        devices = assignment.spec.resources.devices
+        first = assignment.gang.node * devices if assignment.gang else 0
+        if first:  # the launcher whose output is told is the first node's
+            files = {}
+        files |= {rank: output_file(folder, rank) for rank in range(first, first + devices)}
         self._outputs = {rank: Output(path, limit_bytes) for rank, path in files.items()}
         self._refused: set[int] = set()
         self._wake = Event()

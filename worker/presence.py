@@ -33,6 +33,7 @@ class Presence:
             device=slots[0].device,
             slots=len(slots),
             devices=slots[0].devices,
+            gangs=True,
         )
         self._thread = Thread(target=self._run, name="presence", daemon=True)
 

@@ -7,7 +7,7 @@ import time
 from contextvars import copy_context
 from threading import Event, Thread
 
-from cpt_core.protocol import Assignment
+from cpt_core.protocol import Assignment, NodeFailure
 from worker.agent import Agent, AppendAnswer, Gap, Lost, NoContact, Refused, Stored, Unavailable
 from worker.spool import Spool, SpoolError
 from worker.timing import BATCH_BYTES, BATCH_RECORDS, Timing, backoff
@@ -56,6 +56,8 @@ class Sender:
         """Why the API will never take a record. Nothing but heartbeats is sent until `pardon`."""
         self.delivered = False
         """The end record is stored: the attempt is over."""
+        self.failed_node: NodeFailure | None = None
+        """What ended the processes of another node."""
 
     def start(self) -> None:
         """Begin, with a heartbeat."""
@@ -97,13 +99,8 @@ class Sender:
             self.lost = "the worker's delivery of records failed: a defect"
 
     def _append(self) -> None:
-        lines: tuple[bytes, ...] = ()
-        first = self._spool.acked + 1
-        if self.refused is None:
-            batch = self._spool.peek(max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
-            first, lines = batch.first_seq, batch.lines
         self._sent = time.monotonic()
-        answer = self._agent.append(self._assignment, first, lines, timeout=self._timing.request)
+        answer = self._ask()
         if self._abandoned:
             return
         try:
@@ -113,6 +110,14 @@ class Sender:
         pause = backoff(self._failures) if self._failures else self._timing.interval
         self._next = time.monotonic() + min(pause, self._timing.heartbeat)
 
+    def _ask(self) -> AppendAnswer:
+        lines: tuple[bytes, ...] = ()
+        first = self._spool.acked + 1
+        if self.refused is None:
+            batch = self._spool.peek(max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
+            first, lines = batch.first_seq, batch.lines
+        return self._agent.append(self._assignment, first, lines, timeout=self._timing.request)
+
     def _take(self, answer: AppendAnswer) -> None:
         if not isinstance(answer, NoContact):
             self.contact = self._sent
@@ -121,6 +126,7 @@ class Sender:
         match answer:
             case Stored():
                 self.command = answer.command
+                self.failed_node = answer.failure
                 self.answered = True
                 self._acked(answer.acked)
             case Gap():
@@ -157,3 +163,33 @@ class Sender:
     def _is_urgent(self) -> bool:
         waiting = self._spool.waiting
         return waiting >= BATCH_RECORDS or (waiting > 0 and self._end is not None)
+
+
+class NodeSender(Sender):
+    """The same for a node other than the first. It has no records: it only says that it is there, and how it failed.
+
+    The first node carries out what the API commands, so here a command is no cause to stop.
+    """
+
+    _failure: NodeFailure | None = None
+    _asked: NodeFailure | None = None
+
+    def fail(self, failure: NodeFailure) -> None:
+        """What ended this node's processes; it is told until the API has it."""
+        self._failure = failure
+        self.finish(0)
+
+    def _ask(self) -> AppendAnswer:
+        self._asked = self._failure
+        return self._agent.report_node(self._assignment, self._asked, timeout=self._timing.request)
+
+    def _take(self, answer: AppendAnswer) -> None:
+        super()._take(answer)
+        self.command = "continue"
+
+    def _acked(self, _seq: int) -> None:
+        if self._asked is not None:
+            self.delivered = True
+
+    def _is_urgent(self) -> bool:
+        return self._failure is not None

@@ -68,6 +68,9 @@ class WorkerSettings(BaseSettings):
         default_factory=_unique_name
     )
     """Name of this worker, unique among the live ones. Default: host, process id and a random part."""
+    address: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$", max_length=255)] | None = None
+    """Address under which the workers of other machines reach this one, for jobs of several nodes. Null: that from
+    which it reaches the API."""
     grid_gco2e_per_kwh: GridFactor = WORLD_AVERAGE
     """Grams of CO2-equivalent per kWh of the electricity here, by which energy is converted. Default: the world's
     average of 2024 (IEA, Electricity 2025: CO2 of the power stations)."""

@@ -15,13 +15,14 @@ from cpt_core import tracing
 from cpt_core.events import Finished, dump
 from cpt_core.lifecycle import Reason
 from cpt_core.logs import about
-from cpt_core.protocol import DOORBELL, Assignment, ClaimRequest
+from cpt_core.protocol import DOORBELL, Assignment, ClaimRequest, NodeFailure
 from worker.agent import Agent, Granted, Nothing, Refused
 from worker.attempt import Attempt
 from worker.cache import Cache
 from worker.devices import Slot
 from worker.home import Home
 from worker.launchers import ForkServer
+from worker.meeting import endpoint
 from worker.settings import WorkerSettings
 from worker.stop import Stop
 from worker.telemetry import Telemetry
@@ -112,9 +113,13 @@ class Slots:
     def _give_back(self, assignment: Assignment, error: OSError) -> None:
         """Tell the API that this worker cannot run the job, which is not the job's fault."""
         message = f"The worker cannot run the job, which waits for another: {error}"
-        end = Finished(outcome="preempted", reason=Reason.PREEMPTED, message=message)
         agent = Agent(self._settings.api_url, SecretStr(assignment.token))
         with contextlib.closing(agent):
+            if assignment.gang is not None and assignment.gang.node:
+                failure = NodeFailure(node=assignment.gang.node, reason=Reason.PREEMPTED, message=message[:8192])
+                agent.report_node(assignment, failure, timeout=_GIVE_BACK_SECONDS)
+                return
+            end = Finished(outcome="preempted", reason=Reason.PREEMPTED, message=message)
             agent.append(assignment, 1, (dump(end).encode(),), timeout=_GIVE_BACK_SECONDS)
 
     @contextlib.contextmanager
@@ -146,6 +151,7 @@ class Slots:
             device=slot.device,
             devices=slot.devices,
             labels=self._settings.labels,
+            endpoint=endpoint(self._settings),
         )
         failures = 0
         while not self._stop:

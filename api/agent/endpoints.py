@@ -14,7 +14,7 @@ from api.jobs.schemas import JobId
 from api.problems import documented
 from api.telemetry.traces import TRACE_HEADER, claimed
 from cpt_core.logs import about
-from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, WorkerReport
+from cpt_core.protocol import AppendReply, AppendRequest, Assignment, ClaimRequest, NodeReply, NodeReport, WorkerReport
 
 router = APIRouter(prefix="/v1/agent", tags=["agent"])
 
@@ -32,6 +32,8 @@ def claim(request: ClaimRequest, services: ServicesDep, response: Response) -> A
     if assignment is None:
         return Response(status_code=204)
     services.changed(assignment.job_id)
+    if assignment.gang is not None:
+        services.bells.ring(request.queue)  # for the next node; who takes it rings for the one after
     response.headers.update(claimed(services.database, request, assignment, asked))
     return assignment
 
@@ -42,7 +44,7 @@ def report(said: WorkerReport, services: ServicesDep) -> None:
     fleet.report(services.database, said)
 
 
-@router.post("/jobs/{job_id}/attempts/{attempt}/records", responses=documented(401, 404, 409, 413, 422))
+@router.post("/jobs/{job_id}/attempts/{attempt}/records", responses=documented(401, 403, 404, 409, 413, 422))
 def append(
     job_id: JobId,
     attempt: Annotated[int, Path(ge=1, le=1_000_000)],
@@ -58,3 +60,16 @@ def append(
     elif grown:
         services.changed(job_id)
     return reply
+
+
+@router.post("/jobs/{job_id}/attempts/{attempt}/nodes", responses=documented(401, 403, 404, 409, 413, 422))
+def report_node(
+    job_id: JobId,
+    attempt: Annotated[int, Path(ge=1, le=1_000_000)],
+    said: NodeReport,
+    token: BearerDep,
+    services: ServicesDep,
+) -> NodeReply:
+    """Tell that a node other than the first is there, or that its processes have failed."""
+    with about(job=job_id, attempt=attempt):
+        return service.report(services.database, job_id, attempt, token, said)

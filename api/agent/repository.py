@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Select, bindparam, exists, func, or_, select
+from sqlalchemy import Boolean, Select, bindparam, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from api.jobs.models import Attempt, Job, JobLabel
+from api.fleet import repository as fleet
+from api.fleet.repository import ONLINE
+from api.jobs.gangs import Room
+from api.jobs.models import Attempt, Job, JobLabel, Node
 from cpt_core.events import now
 from cpt_core.lifecycle import ACTIVE, State
 from cpt_core.protocol import ClaimRequest
@@ -30,8 +34,58 @@ def one_claim_at_a_time(session: Session) -> None:
 
 
 def has_work(session: Session, queue: str) -> bool:
-    """A job waits in the queue, whatever it needs."""
-    return session.execute(select(exists().where(Job.state == State.QUEUED, Job.queue == queue))).scalar_one()
+    """A job waits in the queue, whatever it needs, or one has begun whose nodes are not all taken."""
+    queued = exists().where(Job.state == State.QUEUED, Job.queue == queue)
+    promised = _promised().where(Job.queue == queue).exists()
+    return session.execute(select(or_(queued, promised))).scalar_one()
+
+
+def _promised() -> Select[Node]:
+    """Nodes that are reserved and not taken."""
+    return (
+        select(Node)
+        .join(Job, (Job.pk == Node.job) & (Job.attempt == Node.attempt))
+        .where(Job.state.in_(_ACTIVE), Node.worker.is_(None))
+    )
+
+
+def next_node(session: Session, request: ClaimRequest) -> Node | None:
+    """A node that the slot can take, of the attempt that began first; its job is not locked."""
+    if request.endpoint is None:
+        return None
+    query = (
+        _promised()
+        .where(Job.queue == request.queue, Job.devices <= request.devices, Node.device == request.device)
+        .where(~exists().where(JobLabel.job == Job.pk, JobLabel.label.not_in(request.labels)))
+        .order_by(Node.job, Node.node)
+        .limit(1)
+    )
+    return session.scalars(query).one_or_none()
+
+
+def nodes(session: Session, attempt: Attempt) -> list[Node]:
+    """The nodes of an attempt but the first, which is the attempt itself."""
+    query = select(Node).where(Node.job == attempt.job, Node.attempt == attempt.attempt).order_by(Node.node)
+    return list(session.scalars(query))
+
+
+def room(session: Session, job: Job, request: ClaimRequest) -> Room:
+    """The slots that could train a node of the job beside the asking one, which is among them."""
+    labels = set(session.scalars(select(JobLabel.label).where(JobLabel.job == job.pk)))
+    held = Counter(worker for worker, _, _ in fleet.held(session))
+    slots = {request.worker: held[request.worker] + 1}  # it may not have reported yet
+    for worker in fleet.workers(session):
+        if not worker.gangs or now() - worker.seen_at > ONLINE or job.queue not in worker.queues.split(","):
+            continue
+        if (
+            worker.device == request.device
+            and worker.devices >= job.devices
+            and labels <= set(worker.labels.split(","))
+        ):
+            slots[worker.name] = max(worker.slots, slots.get(worker.name, 0))
+    promised = session.execute(select(func.count()).select_from(_promised().subquery())).scalar_one()
+    free = sum(max(0, count - held[name]) for name, count in slots.items())
+    return Room(total=sum(slots.values()), free=max(1, free - promised))
 
 
 class Next(NamedTuple):
@@ -40,12 +94,13 @@ class Next(NamedTuple):
     pk: int
     project: str
     devices: int
+    """Of all nodes together."""
 
 
 def _next() -> Select[int, str, int]:
     """The statement of `next_queued`, built once: building it takes longer than running it."""
     use = (
-        select(Job.project, func.sum(Job.devices).label("devices"))
+        select(Job.project, func.sum(Job.devices * Job.nodes).label("devices"))
         .where(Job.state.in_(_ACTIVE))
         .group_by(Job.project)
         .subquery()
@@ -60,6 +115,7 @@ def _next() -> Select[int, str, int]:
             Job.project == waiting.c.project,
             Job.devices <= bindparam("devices"),
             Job.device.in_(["auto", bindparam("device")]),
+            or_(Job.nodes == 1, bindparam("gangs", type_=Boolean)),
             ~exists().where(JobLabel.job == Job.pk, JobLabel.label.not_in(bindparam("labels", expanding=True))),
             or_(Job.queue_deadline.is_(None), Job.queue_deadline > bindparam("now")),
             Job.pk.not_in(bindparam("but", expanding=True)),
@@ -70,7 +126,7 @@ def _next() -> Select[int, str, int]:
         .scalar_subquery()
     )
     return (
-        select(Job.pk, Job.project, Job.devices)
+        select(Job.pk, Job.project, Job.devices * Job.nodes)
         .select_from(waiting)
         .join(Job, Job.pk == first)
         .outerjoin(use, use.c.project == Job.project)
@@ -97,6 +153,7 @@ def next_queued(
             "devices": request.devices,
             "device": request.device,
             "labels": request.labels,
+            "gangs": request.endpoint is not None,
             "now": now(),
             "but": list(but),
             "but_projects": list(but_projects),
@@ -114,15 +171,26 @@ def lock_queued(session: Session, pk: int) -> Job | None:
 
 def running_devices(session: Session, project: str) -> int:
     """Devices of the project's jobs that workers hold."""
-    query = select(func.coalesce(func.sum(Job.devices), 0)).where(Job.project == project, Job.state.in_(_ACTIVE))
+    query = select(func.coalesce(func.sum(Job.devices * Job.nodes), 0)).where(
+        Job.project == project, Job.state.in_(_ACTIVE)
+    )
     return session.execute(query).scalar_one()
 
 
-def by_claim(session: Session, claim_id: str) -> tuple[Job, Attempt] | None:
-    """The attempt that a claim led to, its job locked."""
-    query = select(Job, Attempt).join(Attempt, Attempt.job == Job.pk).where(Attempt.claim_id == claim_id)
-    row = session.execute(query.with_for_update(of=Job)).one_or_none()
-    return (row[0], row[1]) if row else None
+def by_claim(session: Session, claim_id: str) -> tuple[Job, Attempt, Node | None] | None:
+    """The attempt, or the node of one, that a claim led to, its job locked."""
+    first = select(Job, Attempt).join(Attempt, Attempt.job == Job.pk).where(Attempt.claim_id == claim_id)
+    row = session.execute(first.with_for_update(of=Job)).one_or_none()
+    if row is not None:
+        return row[0], row[1], None
+    other = (
+        select(Job, Attempt, Node)
+        .join(Attempt, Attempt.job == Job.pk)
+        .join(Node, (Node.job == Attempt.job) & (Node.attempt == Attempt.attempt))
+        .where(Node.claim_id == claim_id)
+    )
+    found = session.execute(other.with_for_update(of=Job)).one_or_none()
+    return (found[0], found[1], found[2]) if found else None
 
 
 def running_seconds(session: Session, job: Job) -> float:
@@ -136,18 +204,24 @@ def running_seconds(session: Session, job: Job) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """A live attempt and how many appends it has made."""
+    """One node of a live attempt, and how often it has been heard."""
 
     job_id: str
     attempt: int
     beat: int
+    node: int = 0
 
 
 def pulses(session: Session) -> list[Pulse]:
-    """All live attempts."""
-    query = (
-        select(Job.id, Job.attempt, Attempt.beat)
+    """All nodes of all live attempts."""
+    first = (
+        select(Job.id, Job.attempt, Attempt.beat, literal(0))
         .join(Attempt, (Attempt.job == Job.pk) & (Attempt.attempt == Job.attempt))
         .where(Job.state.in_(_ACTIVE))
     )
-    return [Pulse(*row) for row in session.execute(query)]
+    others = (
+        select(Job.id, Job.attempt, Node.beat, Node.node)
+        .join(Node, (Node.job == Job.pk) & (Node.attempt == Job.attempt))
+        .where(Job.state.in_(_ACTIVE))
+    )
+    return [Pulse(*row) for row in session.execute(first.union_all(others))]

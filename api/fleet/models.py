@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Integer, Text
+from sqlalchemy import Integer, Text, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from api.db import Base, UtcDateTime
@@ -24,4 +24,6 @@ class Worker(Base):
     device: Mapped[str] = mapped_column(Text)
     slots: Mapped[int] = mapped_column(Integer)
     devices: Mapped[int] = mapped_column(Integer)
+    gangs: Mapped[bool] = mapped_column(server_default=false())
+    """Its slots can train a job together with others."""
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime)

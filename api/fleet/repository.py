@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from api.fleet.models import Worker
-from api.jobs.models import Attempt, Job
+from api.jobs.models import Attempt, Job, Node
 from cpt_core.lifecycle import ACTIVE, FINAL, State
+from cpt_core.protocol import HEARTBEAT_SECONDS
+
+ONLINE = timedelta(seconds=3 * HEARTBEAT_SECONDS)
+"""A worker that was heard of within this is there."""
 
 
 def workers(session: Session) -> list[Worker]:
@@ -24,14 +28,20 @@ def forget(session: Session, *, name: str | None = None, seen_before: datetime |
 
 
 def held(session: Session) -> list[tuple[str, str, str]]:
-    """(worker, project, job) of every job that a worker holds, in the order of submission."""
-    query = (
-        select(Attempt.worker, Job.project, Job.id)
+    """(worker, project, job) of every slot that a worker has given to a job, in the order of submission."""
+    active = Job.state.in_([str(state) for state in ACTIVE])
+    first = (
+        select(Attempt.worker, Job.project, Job.id, Job.pk)
         .join(Attempt, (Attempt.job == Job.pk) & (Attempt.attempt == Job.attempt))
-        .where(Job.state.in_([str(state) for state in ACTIVE]))
-        .order_by(Job.pk)
+        .where(active)
     )
-    return [(row[0], row[1], row[2]) for row in session.execute(query)]
+    others = (
+        select(Node.worker, Job.project, Job.id, Job.pk)
+        .join(Node, (Node.job == Job.pk) & (Node.attempt == Job.attempt))
+        .where(active, Node.worker.is_not(None))
+    )
+    rows = session.execute(first.union_all(others).order_by("pk"))
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def open_jobs(session: Session, project: str) -> list[tuple[str, State, int, datetime | None]]:

@@ -7,12 +7,12 @@ from datetime import timedelta
 from api.db import Database
 from api.fleet import repository
 from api.fleet.models import Worker
+from api.fleet.repository import ONLINE
 from api.fleet.schemas import QueueView, WorkerView
 from cpt_core.events import now
 from cpt_core.lifecycle import State
-from cpt_core.protocol import HEARTBEAT_SECONDS, WorkerReport
+from cpt_core.protocol import WorkerReport
 
-ONLINE = timedelta(seconds=3 * HEARTBEAT_SECONDS)
 REMEMBERED = timedelta(hours=1)
 
 
@@ -32,6 +32,7 @@ def report(database: Database, said: WorkerReport) -> None:
                     device=said.device,
                     slots=said.slots,
                     devices=said.devices,
+                    gangs=said.gangs,
                     seen_at=at,
                 )
             )

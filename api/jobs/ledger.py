@@ -80,6 +80,11 @@ def is_stale(ledger: Ledger, attempt: int) -> bool:
     return attempt != ledger.attempt or ledger.state not in ACTIVE
 
 
+def stale(attempt: int) -> str:
+    """What to tell the workers of an attempt that is behind the fence."""
+    return f"attempt {attempt} no longer holds this job: stop its processes"
+
+
 def is_gap(ledger: Ledger, first_seq: int) -> bool:
     """The order: a record is stored only after all before it, so a checkpoint proves that they are durable."""
     return first_seq > ledger.acked + 1
@@ -93,7 +98,7 @@ def unseen(ledger: Ledger, first_seq: int, records: Sequence[AnyEvent]) -> Seque
 def append(ledger: Ledger, attempt: int, first_seq: int, records: Sequence[AnyEvent]) -> Appended | Refused:
     """Records of an attempt arrive, perhaps late, again, or from an attempt that has lost its job."""
     if is_stale(ledger, attempt):
-        return Refused("stale_attempt", f"attempt {attempt} no longer holds this job: stop its processes")
+        return Refused("stale_attempt", stale(attempt))
     if is_gap(ledger, first_seq):
         return Refused("sequence_gap", f"record {ledger.acked + 1} is missing before {first_seq}: send it first")
     fresh = unseen(ledger, first_seq, records)
@@ -147,11 +152,14 @@ def finish(ledger: Ledger, end: Finished) -> Ledger:
             return _released(ledger, reason, end.message)
 
 
-def expire(ledger: Ledger) -> Ledger:
-    """The worker has been silent for longer than the lease."""
-    return _released(
-        ledger, Reason.WORKER_LOST, "the worker fell silent for longer than its lease; the attempt was ended"
-    )
+def expire(ledger: Ledger, who: str = "the worker") -> Ledger:
+    """The worker, or one of several, has been silent for longer than the lease."""
+    return _released(ledger, Reason.WORKER_LOST, f"{who} fell silent for longer than its lease; the attempt was ended")
+
+
+def release(ledger: Ledger, message: str) -> Ledger:
+    """The attempt could not begin, which says nothing about the job."""
+    return _released(ledger, Reason.PREEMPTED, message)
 
 
 def _released(ledger: Ledger, reason: Reason, message: str) -> Ledger:

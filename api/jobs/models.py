@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from api.db import Base, ChangeStamp, UtcDateTime
@@ -46,6 +56,9 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(Integer)
     device: Mapped[str] = mapped_column(Text)
     devices: Mapped[int] = mapped_column(Integer)
+    """Of each node."""
+    nodes: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    """Nodes that it wants; it may run on fewer, if its spec says so."""
     queue_timeout: Mapped[float | None]
     """Seconds of one wait in the queue; null: without end."""
 
@@ -141,6 +154,35 @@ class Attempt(Base):
     message: Mapped[str | None] = mapped_column(Text)
     end_step: Mapped[int | None] = mapped_column(BigInteger)
     """Steps of this attempt that count: a later attempt went on from here. Null: all do."""
+    endpoint: Mapped[str | None] = mapped_column(Text)
+    """Where the nodes of the attempt meet; null: there is but one."""
+
+
+class Node(Base):
+    """A slot that trains a job with others: reserved when the attempt begins, taken when a worker asks for work.
+
+    The first node's is the attempt's own row; it alone writes the log.
+    """
+
+    __tablename__ = "nodes"
+    __table_args__ = (
+        ForeignKeyConstraint(["job", "attempt"], ["attempts.job", "attempts.attempt"], ondelete="CASCADE"),
+    )
+
+    job: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    node: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    """From 1."""
+    device: Mapped[str] = mapped_column(Text)
+    """Kind of the first node's devices, which all have."""
+    worker: Mapped[str | None] = mapped_column(Text)
+    """Null: nobody has taken it yet."""
+    claim_id: Mapped[str | None] = mapped_column(Text, unique=True)
+    token_hash: Mapped[str | None] = mapped_column(Text)
+    beat: Mapped[int] = mapped_column(BigInteger)
+    """Reports seen; the reaper watches it grow."""
+    failure: Mapped[str | None] = mapped_column(Text)
+    """What ended its processes, as JSON of `cpt_core.protocol.NodeFailure`."""
 
 
 class Event(Base):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.checkpoints import repository as checkpoints
 from api.db import Base
 from api.jobs.ledger import Ledger
-from api.jobs.models import Attempt, DeletedJob, Event, Job, Metric
+from api.jobs.models import Attempt, DeletedJob, Event, Job, Metric, Node
 from api.jobs.schemas import CancelRequested, PauseRequested, ResumeRequested, StateChanged
 from api.metrics.repository import roll_up
 from api.webhooks import outbox
@@ -62,8 +62,11 @@ def page(
 
 
 def queues_with_work(session: Session) -> list[str]:
-    """Queues in which a job waits."""
-    return list(session.scalars(select(Job.queue).where(Job.state == State.QUEUED).distinct()))
+    """Queues in which a job waits, or one that has begun waits for its other nodes."""
+    queued = select(Job.queue).where(Job.state == State.QUEUED)
+    begun = select(Job.queue).join(Node, (Node.job == Job.pk) & (Node.attempt == Job.attempt))
+    begun = begun.where(Job.state.in_([str(state) for state in ACTIVE]), Node.worker.is_(None))
+    return list(session.scalars(queued.union(begun)))
 
 
 def overdue(session: Session, at: datetime) -> list[str]:

@@ -109,6 +109,7 @@ def insert(
         priority=resources.priority,
         device=resources.device,
         devices=resources.devices,
+        nodes=resources.nodes,
         queue_timeout=spec.limits.queue_timeout,
         position=0,
         created_at=now(),

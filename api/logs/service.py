@@ -45,9 +45,9 @@ def append(
         ApiError: an unknown job, token or rank; a piece is missing before this one; or the log is in its file already.
     """
     with database.write() as session:
-        job, attempt = holder(session, job_id, number, token)
-        if rank >= job.devices:
-            message = f"the job has {job.devices} ranks, numbered from 0; {LAUNCHER} is the launcher"
+        job, attempt, _ = holder(session, job_id, number, token)
+        if rank >= job.devices * job.nodes:
+            message = f"the job has {job.devices * job.nodes} ranks, numbered from 0; {LAUNCHER} is the launcher"
             raise invalid(FieldProblem(parameter="rank", code="rank_unknown", message=message))
         log = repository.get(session, job, attempt.attempt, rank, lock=True)
         if log is None:
@@ -105,8 +105,8 @@ def begin(
     """
     with database.read() as session:
         job = jobs.find(session, project, job_id)
-        if rank >= job.devices:
-            message = f"the job has {job.devices} ranks, numbered from 0; {LAUNCHER} is the launcher"
+        if rank >= job.devices * job.nodes:
+            message = f"the job has {job.devices * job.nodes} ranks, numbered from 0; {LAUNCHER} is the launcher"
             raise invalid(FieldProblem(parameter="rank", code="rank_unknown", message=message))
         if attempt is not None and attempt > job.attempt:
             message = f"the job has had {job.attempt} attempts, numbered from 1"

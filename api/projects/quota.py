@@ -40,7 +40,12 @@ def check_spec(limits: ProjectLimits, spec: JobSpec) -> None:
     faults = []
     for pointer, value, allowed, what in (
         ("/training/steps", spec.steps, limits.max_steps, "steps of one job"),
-        ("/resources/devices", spec.resources.devices, limits.max_running_devices, "devices at the same time"),
+        (
+            "/resources/devices",
+            spec.resources.devices * spec.resources.nodes,
+            limits.max_running_devices,
+            "devices at the same time",
+        ),
     ):
         if allowed is not None and value > allowed:
             message = f"{value} is above the project's limit of {allowed} {what}: lower it, or ask an operator for more"

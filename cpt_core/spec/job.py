@@ -59,7 +59,12 @@ class ResourceSpec(SpecModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Kind of device; `auto`: what the worker has."""
     devices: Annotated[int, Field(ge=1, le=64)] = 1
-    """Devices, and so DDP processes (ranks)."""
+    """Devices of each node, and so its DDP processes (ranks)."""
+    nodes: Annotated[int, Field(ge=1, le=64, exclude_if=lambda nodes: nodes == 1)] = 1
+    """Slots of workers, on one machine or several, that train the job together; all are had at once, or none."""
+    min_nodes: Annotated[int | None, Field(ge=1, le=64, exclude_if=lambda nodes: nodes is None)] = None
+    """So few will do, where the workers that are there cannot hold `nodes`; null: all are needed. A run that goes on
+    with another number of nodes does not equal an unbroken one."""
     queue: Name = "default"
     """Queue to wait in; workers listen to named queues."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
@@ -179,9 +184,35 @@ class JobSpec(SpecModel):
             takes, use = ("text", "text, ptb or wikitext103") if for_text else ("images", "a dataset of images")
             raise field_error("/dataset/name", f"{self.model.name} takes {takes}: use {use}, or another model")
 
+    @property
+    def node_counts(self) -> list[int]:
+        """With how many nodes the job may run: from `min_nodes` to `nodes`, where batches can be split evenly."""
+        few = self.resources.min_nodes or self.resources.nodes
+        return [nodes for nodes in range(few, self.resources.nodes + 1) if self._uneven(nodes) is None]
+
+    def _uneven(self, nodes: int) -> tuple[str, str] | None:
+        """What cannot be split evenly over so many nodes: its place in the spec, and a sentence."""
+        devices = self.resources.devices * nodes
+        over = f"{devices} devices" + (f" ({nodes} nodes)" if self.resources.nodes > 1 else "")
+        for where, size in (("training", self.training.batch_size), ("evaluation", self.evaluation_batch_size)):
+            if size % devices:
+                return f"/{where}/batch_size", f"{size} samples cannot be split evenly over {over}"
+        share = self.training.batch_size // devices
+        if share % self.training.accumulation:
+            parts = f"{self.training.accumulation} parts"
+            return "/training/accumulation", f"a device's share of {share} cannot be split evenly into {parts}"
+        return None
+
+    def _check_shares(self) -> None:
+        resources = self.resources
+        if resources.min_nodes is not None and resources.min_nodes > resources.nodes:
+            raise field_error("/resources/min_nodes", f"must not be above resources.nodes ({resources.nodes})")
+        for nodes in {resources.nodes, resources.min_nodes or resources.nodes}:
+            if (uneven := self._uneven(nodes)) is not None:
+                raise field_error(*uneven)
+
     @model_validator(mode="after")
     def _cross_field_rules(self) -> Self:
-        devices = self.resources.devices
         self._check_length()
         self._check_model_fits_the_data()
         backend, quantizer = self.precision.backend, self.precision.quantizer
@@ -194,15 +225,5 @@ class JobSpec(SpecModel):
                 "/evaluation/bits",
                 "training in full precision keeps no ranges to quantise with: set 32, or leave it out",
             )
-        for where, size in (("training", self.training.batch_size), ("evaluation", self.evaluation_batch_size)):
-            if size % devices:
-                raise field_error(
-                    f"/{where}/batch_size", f"{size} samples cannot be split evenly over {devices} devices"
-                )
-        share = self.training.batch_size // devices
-        if share % self.training.accumulation:
-            raise field_error(
-                "/training/accumulation",
-                f"a device's share of {share} cannot be split evenly into {self.training.accumulation} parts",
-            )
+        self._check_shares()
         return self

@@ -28,7 +28,12 @@ class Account:
         self._profile, self._spent = profile, spent
         self._rates = array("d")
         kind: Literal["cpu", "cuda"] = "cuda" if ranks.device.type == "cuda" else "cpu"
-        self._meter = energy.open_meter(kind, devices=range(ranks.world_size))
+        if ranks.world_size > ranks.local_world_size:
+            self._meter = energy.EnergyMeter(
+                EnergySource(source=None, reason="one node sees the counters of one alone")
+            )
+        else:
+            self._meter = energy.open_meter(kind, devices=range(ranks.world_size))
         self._began, self._joules = time.perf_counter(), self._meter.joules()
 
     @property

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -16,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from cpt_core.process import cores
 from cpt_core.train.errors import SpecError
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
@@ -33,6 +32,8 @@ class Ranks:
     world_size: int
     device: torch.device
     store: dist.Store  # type: ignore[name-defined]  # torch has no types for it
+    local_world_size: int
+    """Ranks on this node."""
 
     def sum(self, values: Sequence[Tensor | float]) -> list[float]:
         """The sums over the ranks of some 0-d tensors or numbers, in float64, by one all-reduce."""
@@ -105,21 +106,12 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Ranks:
         timeout=COLLECTIVE_TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )
-    return Ranks(rank, world_size, device, store)
+    return Ranks(rank, world_size, device, store, local_world_size)
 
 
 def threads_per_rank() -> int:
     """The cores this process may use, shared among the ranks of this machine."""
-    return max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def _cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else min(cores, -(-int(quota) // int(period)))  # a container's share, rounded up
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 _LOCAL = (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))

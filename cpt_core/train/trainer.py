@@ -61,8 +61,10 @@ class Trainer:
         self.run, self.spec, self.ranks = run, run.spec, ranks
         self.emit, self.stop_requested = emit, stop_requested
         spec, training, precision = run.spec, run.spec.training, run.spec.precision
-        if ranks.world_size != spec.resources.devices:
-            raise SpecError(f"resources.devices is {spec.resources.devices}, but {ranks.world_size} rank(s) are here.")
+        if ranks.world_size not in [spec.resources.devices * nodes for nodes in spec.node_counts]:
+            wanted = f"resources.devices is {spec.resources.devices}"
+            wanted += f" on each of {spec.resources.nodes} nodes" if spec.resources.nodes > 1 else ""
+            raise SpecError(f"{wanted}, but {ranks.world_size} rank(s) are here.")
         self.steps = spec.steps
         self.forward_bits = precision.forward_schedule(self.steps)
         self.backward_bits = precision.backward_schedule(self.steps)
@@ -284,10 +286,11 @@ class Trainer:
         with tracing.span("load checkpoint", step=registered.step):
             state = load(self.run.storage, registered, rank=self.ranks.rank)
         manifest = state.manifest
-        if manifest.world_size != self.ranks.world_size:
+        same_size = manifest.world_size == self.ranks.world_size
+        if not same_size and self.spec.resources.min_nodes is None:
             raise SpecError(
                 f"{registered.path} was made by {manifest.world_size} rank(s) and can only be resumed by as many, "
-                f"not by {self.ranks.world_size}: set resources.devices to {manifest.world_size}."
+                f"not by {self.ranks.world_size}: set resources.devices to {manifest.world_size}, or min_nodes."
             )
         for part in ("type", "model", "dataset", "precision", "optimizer", "lr_schedule", "training"):
             if getattr(manifest.spec, part) != getattr(self.spec, part):
@@ -296,10 +299,11 @@ class Trainer:
                     f"set {part} as it is in the checkpoint's manifest, or start anew."
                 )
         self.model.load_state_dict(state.model)
-        if self.ranks.rank > 0:
+        if self.ranks.rank > 0 and state.buffers:  # a rank that the checkpoint does not know begins with rank 0's
             overwrite(persistent_buffers(self.model), state.buffers)
         restore(self.optimizer, self.model, state.optimizer)
-        self.task.carry_on(state.carried)
+        if same_size:  # what ranks carried belongs to streams that are now laid out anew
+            self.task.carry_on(state.carried)
         if self.averaging:
             self.averaging.restore(state.averaged)
         self.best = manifest.best
