@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test pictures results bench bench-core gpu-check docs generated lint format lock clean
+.PHONY: help install demo up test compose-test pictures results bench bench-core gpu-check docs generated lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,6 +30,10 @@ test: install ## run all tests, on real servers that the tests start themselves
 
 pictures: install ## take the pictures of docs/images anew, in a chromium that is installed
 	CPT_PICTURES=$(CURDIR)/docs/images $(BIN)/python -m pytest tests/browser/test_looks.py -k "jobs or new or job or compare"
+
+compose-test: install ## build the images, run docker-compose.yml for real, kill containers, tear it down; without an engine it says so and ends with 3
+	@docker info >/dev/null 2>&1 || { echo "compose-test: no Docker engine answers; nothing was run" >&2; exit 3; }
+	CPT_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose -v -rs
 
 results: install ## train what docs/results.md shows and write its tables, in about an hour: make results DATA=folder
 	$(BIN)/python benchmarks/results.py --data-root $(DATA)

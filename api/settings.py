@@ -10,13 +10,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
 
 from cpt_core.logs import Format
 from cpt_core.settings import SECRETS_DIR, CommaSeparated, StorageUrl
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
-DEFAULT_SECRETS = frozenset({"", "change-me", "changeme", "secret", "password", "test"})
+DEFAULT_SECRETS = frozenset({"", "change-me", "changeme", "secret", "password", "test", "postgres", "cpt", "admin"})
 """What nobody may use as a secret."""
 
 
@@ -87,6 +88,9 @@ class ApiSettings(BaseSettings):
                 "CPT_AGENT_TOKEN must be a secret of 16 characters or more; make one with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
+        database = make_url(self.database_url.get_secret_value())
+        if (database.password or "x").lower() in DEFAULT_SECRETS and not _is_loopback(database.host or "localhost"):
+            raise ValueError("CPT_DATABASE_URL has a password that everybody would try first: set another")
         return self
 
     @field_validator("cors_origins")

@@ -124,6 +124,9 @@ def broken(before: World, world: World) -> str | None:
     for old, new in zip(before.gangs, world.gangs, strict=True):
         if new.active and len(new.nodes) not in new.counts:
             return f"a gang of {new.counts} has {len(new.nodes)} nodes"
+        free = sum(lives and slot not in held for slot, lives in enumerate(world.there))
+        if new.active and not old.active and holders(world).count(PROMISED) > free:
+            return "slots are promised that nobody has: half a gang holds the others"
         nobody_came = old.active and PROMISED in old.nodes and new.ledger.state is not old.ledger.state
         only = nobody_came and all(slot == PROMISED or world.there[slot] for slot in old.nodes)
         if only and new.ledger.strikes > old.ledger.strikes:

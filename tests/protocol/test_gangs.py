@@ -25,14 +25,12 @@ def test_no_interleaving_breaks_a_promise_or_gets_stuck(name: str) -> None:
     assert outcome.states > 100
 
 
-def test_gangs_that_take_what_is_free_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_counting_half_a_gang_holds_its_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     def greedy(counts: Sequence[int], room: Room) -> Reserve | Wait | Pass:
         return Reserve(counts[-1])
 
     monkeypatch.setattr(gangs, "reserve", greedy)
-    monkeypatch.setattr(gangs, "silent", lambda ledger, node, *, taken: ledger)  # nobody gives back
-    outcome = explore(World((Gang((2,)), Gang((2,))), (True, True, True), may_vanish=0))
-    assert outcome.idle + outcome.stuck > 0
+    assert explore(SCENARIOS["two of two nodes on three slots"]).violation is not None
 
 
 def test_without_the_release_a_promise_that_nobody_takes_costs_a_strike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,163 @@
+"""What is deployed is valid, and its parts agree with each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy/kubernetes"
+VERSION = "1.32"
+LAST_WORDS = 10.0
+"""Seconds that a worker takes at most after its grace: it parts from the API and the broker."""
+
+
+def documents(pattern: str) -> list[dict[str, Any]]:
+    """All Kubernetes objects in the files of that name."""
+    found = []
+    for path in sorted(KUBERNETES.glob(pattern)):
+        found += list(yaml.safe_load_all(path.read_text()))
+    return [document for document in found if "kustomize" not in document["apiVersion"]]
+
+
+OBJECTS = documents("*/*.yaml")
+NATIVE = [each for each in OBJECTS if "keda" not in each["apiVersion"]]
+
+
+def name_of(each: dict[str, Any]) -> str:
+    return f"{each['kind']}-{each['metadata']['name']}"
+
+
+def pods() -> list[tuple[str, dict[str, Any]]]:
+    return [(name_of(each), each["spec"]["template"]) for each in NATIVE if "template" in each.get("spec", {})]
+
+
+@pytest.mark.parametrize("document", NATIVE, ids=name_of)
+def test_every_object_fits_the_schema_of_kubernetes(document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def test_a_misspelt_field_is_noticed() -> None:
+    broken = json.loads(json.dumps(next(each for each in NATIVE if each["kind"] == "Deployment")))
+    broken["spec"]["template"]["spec"]["terminationGracePeriod"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSION, strict=True)
+
+
+def test_every_file_is_listed_for_kustomize() -> None:
+    for folder in (KUBERNETES / name for name in ("base", "gpu", "keda")):
+        listed = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+        assert {*listed, "kustomization.yaml"} == {path.name for path in folder.iterdir()}
+
+
+def test_kustomize_builds_it() -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run(["kubectl", "kustomize", str(KUBERNETES)], capture_output=True, text=True, check=True).stdout
+    made = list(yaml.safe_load_all(built))
+    assert len(made) == len(OBJECTS)
+    images = {image for each in made for image in re.findall(r"image: (\S+)", yaml.safe_dump(each))}
+    assert all(image.startswith("registry.example.org/cpt-service-") for image in images)
+
+
+@pytest.mark.parametrize(("name", "pod"), pods())
+def test_no_pod_runs_as_root_or_writes_its_own_files(name: str, pod: dict[str, Any]) -> None:
+    assert pod["spec"]["securityContext"]["runAsNonRoot"]
+    assert pod["spec"]["securityContext"]["runAsUser"] == 10001, "the images' user"
+    for container in pod["spec"]["containers"]:
+        rights = container["securityContext"]
+        assert rights["readOnlyRootFilesystem"]
+        assert not rights["allowPrivilegeEscalation"]
+        assert rights["capabilities"]["drop"] == ["ALL"]
+
+
+def test_selectors_find_their_pods() -> None:
+    labels = [pod["metadata"]["labels"].items() for _, pod in pods()]
+    for each in NATIVE:
+        if each["kind"] in ("Service", "PodDisruptionBudget", "Deployment"):
+            selector = each["spec"]["selector"]
+            wanted = selector.get("matchLabels", selector).items()
+            assert any(wanted <= found for found in labels), name_of(each)
+    targets = [each["spec"]["scaleTargetRef"]["name"] for each in OBJECTS if "scaleTargetRef" in each.get("spec", {})]
+    assert {f"Deployment-{target}" for target in targets} <= {name for name, _ in pods()}
+
+
+def test_workers_have_no_way_to_the_database() -> None:
+    workers = [pod for name, pod in pods() if "worker" in name]
+    assert len(workers) == 2
+    for pod in workers:
+        (container,) = pod["spec"]["containers"]
+        assert [list(source) for source in container["envFrom"]] == [["configMapRef"]]
+        assert "CPT_DATABASE_URL" not in {variable["name"] for variable in container["env"]}
+
+
+def test_workers_are_killed_only_after_their_grace() -> None:
+    for name, pod in pods():
+        if "worker" in name:
+            environment = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
+            assert pod["spec"]["terminationGracePeriodSeconds"] >= float(environment["CPT_GRACE_SECONDS"]) + LAST_WORDS
+    worker = compose_file()["services"]["worker"]
+    grace = float(worker["environment"]["CPT_GRACE_SECONDS"])
+    assert float(worker["stop_grace_period"].removesuffix("s")) >= grace + LAST_WORDS
+
+
+def compose_file(name: str = "docker-compose.yml") -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / name).read_text())
+    return found
+
+
+def test_containers_are_limited_restarted_watched_and_have_no_rights_to_spare() -> None:
+    for name, service in compose_file()["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        if name == "migrate":
+            continue
+        assert service["restart"] == "unless-stopped", name
+        assert {"mem_limit", "pids_limit"} <= service.keys(), name
+        assert "healthcheck" in service or "build" in service, name
+    for role in ("api", "worker"):
+        dockerfile = (ROOT / f"docker/{role}.Dockerfile").read_text()
+        assert "\nHEALTHCHECK " in dockerfile
+        assert "\nUSER cpt\n" in dockerfile
+        assert "--mount" not in dockerfile, "BuildKit alone knows it"
+
+
+@pytest.mark.parametrize("files", [("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
+def test_compose_takes_the_files(files: tuple[str, ...]) -> None:
+    program = shutil.which("docker-compose")
+    if program is None:
+        pytest.skip("docker-compose is not installed")
+    secrets = {"CPT_DATABASE_PASSWORD": "x" * 20, "CPT_AGENT_TOKEN": "x" * 20}
+    named = [part for file in files for part in ("-f", file)]
+    command = [program, *named, "--profile", "monitoring", "config", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | secrets, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_dashboard_and_the_configuration_of_prometheus_are_where_the_monitoring_profile_looks() -> None:
+    services = compose_file()["services"]
+    for name in ("prometheus", "grafana"):
+        for volume in services[name]["volumes"]:
+            if volume.startswith("./"):
+                assert (ROOT / volume.split(":")[0]).exists(), volume
+    dashboards = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/cpt-service.yml").read_text())
+    assert any(dashboards["providers"][0]["options"]["path"] in volume for volume in services["grafana"]["volumes"])
+    jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    assert [job["dns_sd_configs"][0]["names"] for job in jobs] == [["api"], ["worker"]]
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    config = str(ROOT / "deploy/prometheus/prometheus.yml")
+    done = subprocess.run(["promtool", "check", "config", "--syntax-only", config], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
