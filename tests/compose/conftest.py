@@ -17,6 +17,7 @@ from cpt_client.embedded.stack import free_port
 from tests.e2e.stack import until
 
 ROOT = Path(__file__).parents[2]
+INDEXES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 SWITCH = "CPT_COMPOSE_TEST"
 
 
@@ -114,7 +115,8 @@ def containers() -> Iterator[Containers]:
         pytest.skip("no Docker engine answers")
     stack = Containers()
     try:
-        stack.run("build", seconds=3000)
+        indexes = [f"--build-arg={name}" for name in INDEXES if os.environ.get(name)]
+        stack.run("build", *indexes, seconds=3000)
         stack.up()
         key = stack.run("run", "--rm", "-T", "api", "python", "-m", "api", "create-key", "root").strip()
         stack.http.headers["Authorization"] = f"Bearer {key}"

@@ -90,15 +90,15 @@ class Stack:
         self.running[name] = process
         return process
 
-    def start_redis(self, *, keep_data: bool = True) -> None:
-        """Start Valkey, with what it had or empty, and wait for it."""
+    def start_redis(self, *more: str, keep_data: bool = True) -> None:
+        """Start Valkey, with what it had or empty and more options, and wait for it."""
         folder = self.home / "valkey"
         folder.mkdir(exist_ok=True)
         if not keep_data:
             for file in folder.rglob("*"):
                 if file.is_file():
                     file.unlink()
-        options = ["--port", str(self.redis_port), "--dir", str(folder), "--appendonly", "yes", "--save", ""]
+        options = ["--port", str(self.redis_port), "--dir", str(folder), "--appendonly", "yes", "--save", "", *more]
         self.start("valkey", [str(get_binary_path()), *options])
 
         def answers() -> bool:
