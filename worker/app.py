@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from cpt_core import tracing
 from cpt_core.logs import configure
 from cpt_core.protocol import DOORBELL, celery_queue
+from cpt_core.storage import StorageError, check_access
 from worker.devices import slots
 from worker.home import Home
 from worker.launchers import ForkServer
@@ -74,6 +75,7 @@ def main() -> int:
     try:
         settings = WorkerSettings()
         configure(settings.log_format)
+        check_access(settings.storage_url)
         own = slots(settings)
         home = Home(settings.state_dir, settings.name)
         telemetry = Telemetry()
@@ -81,6 +83,9 @@ def main() -> int:
             telemetry.serve(settings.metrics_host, settings.metrics_port)
     except ValidationError as error:
         _complain("\n".join(_problem(item) for item in error.errors()))
+        return 2
+    except StorageError as error:
+        _complain(f"CPT_STORAGE_URL: no access to {settings.storage_url}, where checkpoints go: {error}")
         return 2
     except (ValueError, OSError) as error:
         _complain(str(error))

@@ -4,12 +4,16 @@
     checkpoints/JOB/best/step-…/       the checkpoint of the best evaluation
     logs/JOB/ATTEMPT/rank-N.log        what a rank printed, once its attempt is over
     datasets/DATASET                   an uploaded archive
+    access/…                           there for a moment when a worker starts
 
 The root is a folder or an fsspec URL (`s3://bucket/prefix`). What is written is there whole or not at all. Paths are
 relative to the root and lead nowhere else. Importing this loads neither torch nor fsspec.
 """
 
 from __future__ import annotations
+
+import io
+import secrets
 
 from cpt_core.storage.base import FileMissingError, Storage, StorageError
 from cpt_core.storage.local import LocalStorage
@@ -19,6 +23,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "best_folder",
+    "check_access",
     "checkpoint_folder",
     "checkpoints_of",
     "dataset_file",
@@ -41,6 +46,21 @@ def open_storage(url: str) -> Storage:
     from cpt_core.storage.objects import ObjectStorage  # fsspec is for object stores alone
 
     return ObjectStorage(url)
+
+
+def check_access(url: str) -> None:
+    """Write, read and delete a file, to find out now and not when the first checkpoint is due.
+
+    Raises:
+        StorageError: one of them failed.
+    """
+    storage, path = open_storage(url), f"access/{secrets.token_hex(8)}"
+    storage.put(path, io.BytesIO(b"cpt"))
+    try:
+        if storage.read(path) != b"cpt":
+            raise StorageError("what was written is not what is read")
+    finally:
+        storage.delete(path)
 
 
 def checkpoints_of(job_id: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cpt_core.storage import FileMissingError, Storage, StorageError, open_storage
+from cpt_core.storage import FileMissingError, Storage, StorageError, check_access, open_storage
 from cpt_core.storage.base import CHUNK_BYTES, chunks
 
 
@@ -111,3 +111,8 @@ def test_a_bucket_that_is_not_there_is_named(s3_server: str) -> None:
 def test_a_url_of_no_known_store_is_refused_with_the_remedy() -> None:
     with pytest.raises(StorageError, match=r"pip install 'cpt-service\[s3\]'"):
         open_storage("carrier-pigeon://coop")
+
+
+def test_access_to_a_folder_is_proved_and_leaves_no_file(tmp_path: Path) -> None:
+    check_access(str(tmp_path / "storage"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -19,7 +19,7 @@ LOST = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] 
 def two():
     """Two ranks' ends of one store."""
     store = dist.HashStore()
-    return [Ranks(rank, 2, torch.device("cpu"), store) for rank in (0, 1)]
+    return [Ranks(rank, 2, torch.device("cpu"), store, 2) for rank in (0, 1)]
 
 
 def test_the_failure_of_another_rank_is_told_by_rank_0_when_it_loses_that_rank(two):
