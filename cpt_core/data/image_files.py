@@ -69,7 +69,7 @@ class ImageFiles:
         batch = np.empty((len(indices), 3, self._size, self._size), dtype=np.uint8)
         for place, image in enumerate(self._threads.map(lambda index: self._decode(index, choose), indices)):
             batch[place] = image
-        return torch.from_numpy(batch).to(self._device or "cpu")
+        return _placed(torch.from_numpy(batch), self._device)
 
     def _decode(self, index: int, choose: Callable[[int, int, int], tuple[Box, bool]]) -> npt.NDArray[np.uint8]:
         path = self._paths[index]
@@ -81,6 +81,13 @@ class ImageFiles:
         box, mirrored = choose(index, *image.size)
         pixels = np.asarray(image.resize((self._size, self._size), Image.Resampling.BILINEAR, box=box))
         return (pixels[:, ::-1] if mirrored else pixels).transpose(2, 0, 1)
+
+
+def _placed(batch: Tensor, device: torch.device | None) -> Tensor:
+    """The batch on the device; a GPU gets it from pinned memory, while the CPU goes on."""
+    if device is None or device.type != "cuda":
+        return batch.to(device or "cpu")
+    return batch.pin_memory().to(device, non_blocking=True)
 
 
 def load(data_root: Path, folder: str, size: int) -> Dataset:

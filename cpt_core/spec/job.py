@@ -65,6 +65,11 @@ class ResourceSpec(SpecModel):
     min_nodes: Annotated[int | None, Field(ge=1, le=64, exclude_if=lambda nodes: nodes is None)] = None
     """So few will do, where the workers that are there cannot hold `nodes`; null: all are needed. A run that goes on
     with another number of nodes does not equal an unbroken one."""
+    tf32: Annotated[bool, Field(exclude_if=lambda wanted: not wanted)] = False
+    """Let tensor cores of a GPU round the factors of float32 products to 10 bits: faster, and not a CPU's numbers."""
+    deterministic: Annotated[bool, Field(exclude_if=lambda wanted: wanted)] = True
+    """Have GPUs use algorithms that give the same bits each time, where there are any, so that a resumed run equals an
+    unbroken one; a CPU always does."""
     queue: Name = "default"
     """Queue to wait in; workers listen to named queues."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0

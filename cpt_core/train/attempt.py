@@ -39,7 +39,10 @@ def attempt(run: Run, emit: Emit, stop: StopRequest) -> int:
     """
     group = None
     try:
-        group = ranks.join(run.spec.resources.device)
+        resources = run.spec.resources
+        if resources.device != "cpu":
+            ranks.settle_arithmetic(tf32=resources.tf32, deterministic=resources.deterministic)
+        group = ranks.join(resources.device)
         with tracing.span("build"):
             trainer = Trainer(run, group, emit, lambda: stop.made)
         stop.listen()

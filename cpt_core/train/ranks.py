@@ -109,6 +109,15 @@ def join(wanted: Literal["auto", "cpu", "cuda"]) -> Ranks:
     return Ranks(rank, world_size, device, store, local_world_size)
 
 
+def settle_arithmetic(*, tf32: bool, deterministic: bool) -> None:
+    """How GPUs compute, see `resources.tf32` and `resources.deterministic`. Call it before CUDA is first used."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    # torch's own defaults let convolutions use TF32 and products not.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+
 def threads_per_rank() -> int:
     """The cores this process may use, shared among the ranks of this machine."""
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -127,9 +136,6 @@ def _device(wanted: Literal["auto", "cpu", "cuda"], local_rank: int, local_world
             f"The run needs {local_world_size} CUDA device(s), but this machine offers {available}: "
             "lower resources.devices, or set resources.device to cpu."
         )
-    # For bit-exact resuming; cuBLAS reads its variable when it starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
