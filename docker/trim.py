@@ -24,6 +24,8 @@ UNUSED = (
     # Protocol buffers of Google's own services; those of errors are used.
     *("google/api", "google/logging", "google/longrunning", "google/type"),
     *("sqlalchemy/dialects/mssql", "sqlalchemy/dialects/mysql", "sqlalchemy/dialects/oracle"),
+    "botocore/cacert.pem",  # certifi's are taken
+    "dateutil/zoneinfo",  # the system's are taken
     "pydantic/v1",
     "narwhals",
     "plotly/express",
@@ -32,6 +34,8 @@ UNUSED = (
     "plotly/graph_objects",
     "plotly/labextension",
     "plotly/matplotlylib",
+    "plotly/package_data/widgetbundle.js",
+    "../../../share/jupyter",
     "plotly/validators",
 )
 
@@ -43,8 +47,10 @@ def main() -> None:
     unwanted = [path for name in ("tests", "testing", "__pycache__") for path in packages.rglob(name)]
     unwanted += [packages / folder for folder in UNUSED]
     unwanted += [folder for folder in packages.glob("botocore/data/*/") if folder.name not in BOTO_SERVICES]
-    for folder in unwanted:
-        shutil.rmtree(folder, ignore_errors=True)
+    unwanted += [path for name in ("RECORD", "sboms") for path in packages.glob(f"*.dist-info/{name}")]
+    unwanted += [path for path in packages.glob("plotly/*.py") if path.name != "__init__.py"]
+    for path in unwanted:
+        path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
     for path in packages.rglob("*"):
         if path.suffix in SOURCES and path.is_file():
             path.unlink()
