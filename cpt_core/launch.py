@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -200,8 +201,10 @@ def _run_under_torchrun(
     has rank 0, and a run does not depend on who took part: the shell gives each process its number.
     """
     # Imported here: the signal handlers are in place before the seconds that this takes.
+    from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     offset = gang.node * nproc if gang else 0
@@ -248,6 +251,11 @@ def _run_under_torchrun(
             error.failures.values(), key=lambda each: (each.exitcode == PEER_LOST, each.timestamp, each.local_rank)
         )
         return offset + first.local_rank, first.exitcode
+    except (DistError, RendezvousError):
+        if gang is None:
+            raise
+        traceback.print_exc()  # the node is gone that had the rendezvous
+        return offset, PEER_LOST
     return None
 
 

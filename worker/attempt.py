@@ -180,13 +180,13 @@ class Attempt:
     def _start(self) -> None:
         self._held.enter_context(self._cache.use(self._assignment.upload))
         devices = self._assignment.spec.resources.devices
-        mark = self._folder.name
+        mark, run_id = self._folder.name, f"{self._assignment.job_id}-{self._assignment.attempt}"
         environment = environment_of_training() | self._slot.environment(devices) | tracing.environment() | {MARK: mark}
         logs, output = self._folder / "logs", self._folder / "launcher.log"
         forked = self._forks and self._forks.launch(
-            self._run_file, nproc=devices, run_id=mark, log_dir=logs, environment=environment, output=output
+            self._run_file, nproc=devices, run_id=run_id, log_dir=logs, environment=environment, output=output
         )
-        command = launch.command(self._run_file, nproc=devices, run_id=mark, log_dir=logs)
+        command = launch.command(self._run_file, nproc=devices, run_id=run_id, log_dir=logs)
         launcher = forked or Spawned(command, environment=environment, folder=self._folder, output=output)
         self._tree = Tree(launcher, mark)
 

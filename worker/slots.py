@@ -91,7 +91,10 @@ class Slots:
     def _run(self, slot: Slot, assignment: Assignment, claimed_at: float) -> Finished | None:
         """Run an attempt. The answer is its end as the API has stored it."""
         try:
-            folder = self._home.attempt(f"{assignment.job_id}-{assignment.attempt}")
+            mark = f"{assignment.job_id}-{assignment.attempt}"
+            if assignment.gang is not None:  # another node may be on this machine, and is not to be killed with this
+                mark += f"-{assignment.gang.node}"
+            folder = self._home.attempt(mark)
             attempt = Attempt(
                 assignment,
                 claimed_at=claimed_at,
