@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test compose-test pictures results bench bench-core gpu-check docs generated lint format lock clean
+.PHONY: help install demo up test chaos soak compose-test pictures results bench bench-core gpu-check docs generated lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,8 @@ pictures: install ## take the pictures of docs/images anew, in a chromium that i
 compose-test: install ## build the images, run docker-compose.yml for real, kill containers, tear it down; without an engine it says so and ends with 3
 	@docker info >/dev/null 2>&1 || { echo "compose-test: no Docker engine answers; nothing was run" >&2; exit 3; }
 	CPT_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose -v -rs
+chaos: install ## try what is not kept yet of the fault matrix, and write docs/reliability.md, in many hours; CELLS="redis_*/M3 ..." RUNS=3 AGAIN=1
+	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(AGAIN),--again) $(CELLS)
 
 results: install ## train what docs/results.md shows and write its tables, in about an hour: make results DATA=folder
 	$(BIN)/python benchmarks/results.py --data-root $(DATA)

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     """It waited or ran for longer than the spec's limits allow."""
     STORAGE = "storage"
     """Checkpoints cannot be written or read."""
+    CHECKPOINT_DAMAGED = "checkpoint_damaged"
+    """The checkpoint to go on from is not what was registered; the next attempt goes on from the one before it."""
     WORKER_LOST = "worker_lost"
     """The worker fell silent for longer than the lease."""
     PREEMPTED = "preempted"

@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 import warnings
+from functools import partial
 from threading import Thread
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from celery import Celery, bootsteps
 from celery.exceptions import SecurityWarning
 from celery.platforms import EX_OK
 from celery.worker import state
+from celery.worker.consumer import Consumer
 from pydantic import ValidationError
 
 from cpt_core import tracing
@@ -38,7 +40,19 @@ log = logging.getLogger(__name__)
 
 _SOCKET_SECONDS = 10
 _CONNECT_SECONDS = 5
+_RETRY_SECONDS = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+class Listener(Consumer):  # type: ignore[misc]
+    """Celery's consumer, but it looks for a lost broker every second, not ever more seldom, up to half a minute."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """The connection, once there is one."""
+        conn.ensure_connection = partial(
+            conn.ensure_connection, interval_start=_RETRY_SECONDS, interval_step=0, interval_max=_RETRY_SECONDS
+        )
+        return super().ensure_connected(conn)
 
 
 def celery_app(settings: WorkerSettings) -> Celery:
@@ -51,6 +65,7 @@ def celery_app(settings: WorkerSettings) -> Celery:
         task_ignore_result=True,
         result_backend=None,
         worker_pool="threads",
+        worker_consumer=Listener,
         worker_concurrency=settings.slots,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,

@@ -21,7 +21,7 @@ from cpt_core.lifecycle import Reason
 from cpt_core.process import MARK
 from cpt_core.protocol import Assignment, NodeFailure
 from cpt_core.run import Run
-from cpt_core.storage import best_folder, checkpoint_folder
+from cpt_core.storage import StorageError, best_folder, checkpoint_folder, open_storage
 from cpt_core.uploads import root_of
 from worker.agent import Agent
 from worker.cache import Cache
@@ -124,6 +124,7 @@ class Attempt:
             self._drain()
             self._send_logs()
             self._await_news()
+            self._clear_storage()
             end = self._conclude()
         except Exception as error:
             log.exception("the attempt failed in the worker")
@@ -268,6 +269,17 @@ class Attempt:
                 return
             time.sleep(_TICK_SECONDS)
             self._look()
+
+    def _clear_storage(self) -> None:
+        """Delete checkpoints that this attempt, or an earlier one of a dead worker, has left half written."""
+        if self._node:  # rank 0, on the first node, writes them
+            return
+        try:
+            storage = open_storage(self._settings.storage_url)
+            for attempt in range(1, self._assignment.attempt + 1):
+                storage.clear(checkpoint_folder(self._assignment.job_id, attempt))
+        except StorageError as error:
+            log.warning("%s", error)
 
     def _conclude(self) -> Finished:
         self._exit_code = None if self._tree is None else self._tree.reap()

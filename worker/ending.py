@@ -11,7 +11,7 @@ from cpt_core.lifecycle import FATAL, NO_STRIKE, Reason
 from cpt_core.protocol import NodeFailure
 from worker.causes import Cause
 
-_OWN_FAULT = FATAL | {Reason.OOM, Reason.STORAGE}
+_OWN_FAULT = FATAL | {Reason.OOM, Reason.STORAGE, Reason.CHECKPOINT_DAMAGED}
 """Failures that are training's own, and not what a rank sees when others are being stopped."""
 
 _OUT_OF_MEMORY = re.compile(

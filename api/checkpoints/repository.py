@@ -64,6 +64,20 @@ def _supersede(session: Session, job: Job, keep_last: int) -> None:
     files.doom(session, [*folders, *(row.path for row in superseded)])
 
 
+def drop(session: Session, job: Job, path: str) -> Checkpoint | None:
+    """Forget a checkpoint that is damaged. Returns the regular one before it, if it is still kept."""
+    query = select(CheckpointRow).where(CheckpointRow.job == job.pk, CheckpointRow.kind == "regular")
+    rows = list(session.scalars(query.order_by(CheckpointRow.pk)))
+    at = next((number for number, row in enumerate(rows) if row.path == path), None)
+    if at is None:
+        return None
+    session.delete(rows[at])
+    if at == 0:
+        return None
+    row = rows[at - 1]
+    return Checkpoint(step=row.step, path=row.path, sha256=row.sha256, size=row.size, time=row.created_at)
+
+
 def page(session: Session, job: Job, *, before: CheckpointRow | None, limit: int) -> list[CheckpointRow]:
     """Up to `limit` checkpoints, newest first, older than `before`."""
     query = select(CheckpointRow).where(CheckpointRow.job == job.pk).order_by(CheckpointRow.pk.desc()).limit(limit)

@@ -173,6 +173,20 @@ def _remember(session: Session, job: Job, newest: LogRecord) -> None:
             job.last_checkpoint, job.checkpoint_of = newest.model_dump_json(), None
         case Finished(result=result) if result is not None:
             job.result = result.model_dump_json()
+        case Finished(reason=Reason.CHECKPOINT_DAMAGED):
+            _fall_back(session, job)
+
+
+def _fall_back(session: Session, job: Job) -> None:
+    """The last checkpoint is damaged: the next attempt goes on from the one before it, or from the start."""
+    if job.last_checkpoint is None:
+        return
+    damaged = Checkpoint.model_validate_json(job.last_checkpoint)
+    owner = job if job.checkpoint_of is None else get(session, job.checkpoint_of)
+    before = checkpoints.drop(session, owner, damaged.path) if owner is not None else None
+    job.last_checkpoint = before.model_dump_json() if before else None
+    if before is None:
+        job.checkpoint_of = None
 
 
 def _cut(session: Session, job: Job, step: int) -> None:

@@ -15,6 +15,24 @@ written under another name, flushed to the disk and renamed; an object store has
 Importing this loads no torch; `cpt_core.checkpoint.state` saves and loads tensors.
 """
 
-from cpt_core.checkpoint.files import MANIFEST, CheckpointError, FileEntry, Manifest, describe, parse_manifest, prune
+from cpt_core.checkpoint.files import (
+    MANIFEST,
+    CheckpointError,
+    DamagedError,
+    FileEntry,
+    Manifest,
+    describe,
+    parse_manifest,
+    prune,
+)
 
-__all__ = ["MANIFEST", "CheckpointError", "FileEntry", "Manifest", "describe", "parse_manifest", "prune"]
+__all__ = [
+    "MANIFEST",
+    "CheckpointError",
+    "DamagedError",
+    "FileEntry",
+    "Manifest",
+    "describe",
+    "parse_manifest",
+    "prune",
+]

@@ -25,6 +25,10 @@ class CheckpointError(Exception):
     """A checkpoint cannot be written or read. The message names the file and says what to do."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint is there and readable, but it is not what was registered."""
+
+
 class FileEntry(BaseModel):
     """One file of a checkpoint."""
 
@@ -98,13 +102,13 @@ def read(storage: str, checkpoint: events.Checkpoint) -> tuple[Manifest, dict[st
     """The manifest and the files of a checkpoint, all verified.
 
     Raises:
-        CheckpointError: it is incomplete, damaged or not the one that was registered.
+        DamagedError: it is incomplete, damaged or not the one that was registered.
+        CheckpointError: it cannot be read, or is not there at all, as when the storage is not.
     """
-    manifest, manifest_bytes = _read_manifest(storage, checkpoint.path)
+    manifest_bytes = _read(storage, f"{checkpoint.path}/{MANIFEST}")
     if hashlib.sha256(manifest_bytes).hexdigest() != checkpoint.sha256:
-        raise CheckpointError(
-            f"{checkpoint.path}/{MANIFEST} is not the one that was registered: it was replaced or damaged. {REMEDY}"
-        )
+        raise DamagedError(f"{checkpoint.path}/{MANIFEST} is damaged: it is not the one that was registered. {REMEDY}")
+    manifest = parse_manifest(checkpoint.path, manifest_bytes)
     return manifest, {
         name: _read_file(storage, f"{checkpoint.path}/{name}", entry) for name, entry in manifest.files.items()
     }
@@ -166,9 +170,14 @@ def parse_manifest(path: str, content: bytes) -> Manifest:
 
 
 def _read_file(storage: str, path: str, entry: FileEntry) -> bytes:
-    content = _read(storage, path)
+    try:
+        content = open_storage(storage).read(path)
+    except FileMissingError as error:
+        raise DamagedError(f"{error}: the checkpoint is damaged, a file of it is gone. {REMEDY}") from error
+    except StorageError as error:
+        raise CheckpointError(f"{error}.") from error
     if len(content) != entry.size or hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise CheckpointError(f"{path} is damaged: its content is not what the manifest says. {REMEDY}")
+        raise DamagedError(f"{path} is damaged: its content is not what the manifest says. {REMEDY}")
     return content
 
 

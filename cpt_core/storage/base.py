@@ -61,6 +61,13 @@ class Storage(Protocol):
             StorageError: the storage refused.
         """
 
+    def clear(self, path: str) -> None:
+        """Delete what writers that were killed have left half written in a folder and below. Nobody writes there now.
+
+        Raises:
+            StorageError: the storage refused.
+        """
+
     def sign(self, path: str, *, seconds: int, filename: str) -> str | None:
         """A URL that anybody may read the file at for so long; null where the storage has none to give.
 

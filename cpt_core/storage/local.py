@@ -80,6 +80,12 @@ class LocalStorage:
         with self._reporting(path, "deleted from"):
             _remove(self._full(path))
 
+    def clear(self, path: str) -> None:
+        """Delete what has no final name yet."""
+        with self._reporting(path, "deleted from"):
+            for leftover in list(self._full(path).rglob("*" + _PARTIAL)):
+                _remove(leftover)
+
     def sign(self, path: str, *, seconds: int, filename: str) -> None:  # noqa: ARG002
         """A folder has no URLs."""
         return

@@ -75,6 +75,9 @@ class ObjectStorage:
             if self._files.exists(full):
                 self._files.rm(full, recursive=True)
 
+    def clear(self, path: str) -> None:
+        """An object is there whole or not at all."""
+
     def sign(self, path: str, *, seconds: int, filename: str) -> str | None:
         """A URL of the store, which sends the object as an attachment of this name."""
         options = {"ResponseContentDisposition": f'attachment; filename="{filename}"'}

@@ -8,7 +8,7 @@ import traceback
 import torch
 import torch.distributed as dist
 
-from cpt_core.checkpoint import CheckpointError
+from cpt_core.checkpoint import CheckpointError, DamagedError
 from cpt_core.data import DataError
 from cpt_core.events import Finished, Log, dump
 from cpt_core.launch import PEER_LOST
@@ -60,6 +60,8 @@ def describe(error: Exception) -> Finished:
             reason = Reason.DATA_ERROR
         case DivergedError():
             reason = Reason.DIVERGED
+        case DamagedError():
+            reason = Reason.CHECKPOINT_DAMAGED
         case CheckpointError():
             reason = Reason.STORAGE
         case _ if _is_out_of_memory(error):

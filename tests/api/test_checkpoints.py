@@ -261,3 +261,64 @@ def test_a_stale_attempt_registers_nothing(attempt: Attempt, claim: Claim) -> No
     second = Attempt(attempt.client, claim, attempt.storage_url, "b")
     assert append(attempt.client, attempt.assignment, 3, [late]).status_code == 409
     assert steps(second) == []
+
+
+class TestDamage:
+    """An attempt ends since its checkpoint is not what was registered: the next goes on from the one before it."""
+
+    def attempts(self, client: TestClient, claim: Claim, storage_url: str, steps: tuple[int, ...]) -> Attempt:
+        first = Attempt(client, claim, storage_url)
+        for step in steps:
+            first.save(step)
+        first.report(ended("preempted", "preempted"))
+        second = claim("b")
+        assert second is not None
+        assert second["resume"]["step"] == steps[-1]
+        answer = append(client, second, 1, [ended("failed", "checkpoint_damaged", "model.safetensors is damaged")])
+        assert answer.status_code == 200, answer.text
+        return first
+
+    def test_the_next_attempt_goes_on_from_the_checkpoint_before(
+        self, client: TestClient, claim: Claim, storage_url: str
+    ) -> None:
+        first = self.attempts(client, claim, storage_url, (4, 8))
+        job = client.get(f"/v1/jobs/{first.job_id}").json()
+        assert (job["state"], job["reason"], job["checkpoint"]["step"]) == ("queued", "checkpoint_damaged", 4)
+        assert "damaged" in job["message"]
+        third = claim("c")
+        assert third is not None
+        assert third["resume"]["step"] == 4
+        assert third["resume"]["path"].endswith("step-00000004")
+        assert steps(first) == [("regular", 4)]
+
+    def test_without_one_before_it_begins_anew(self, client: TestClient, claim: Claim, storage_url: str) -> None:
+        self.attempts(client, claim, storage_url, (4,))
+        third = claim("c")
+        assert third is not None
+        assert third["resume"] is None
+
+    def test_a_retry_falls_back_among_the_files_of_the_job_it_tries_again(
+        self, client: TestClient, claim: Claim, storage_url: str
+    ) -> None:
+        first = Attempt(client, claim, storage_url)
+        for step in (4, 8):
+            first.save(step)
+        first.report(ended("cancelled", "user"))
+        client.post(f"/v1/jobs/{first.job_id}/retry").raise_for_status()
+        second = claim("b")
+        assert second is not None
+        assert second["resume"]["step"] == 8
+        append(client, second, 1, [ended("failed", "checkpoint_damaged", "it is damaged")])
+        third = claim("c")
+        assert third is not None
+        assert (third["resume"]["step"], first.job_id in third["resume"]["path"]) == (4, True)
+
+    def test_damage_three_times_in_a_row_ends_the_job_like_any_failure(
+        self, client: TestClient, claim: Claim, storage_url: str
+    ) -> None:
+        first = self.attempts(client, claim, storage_url, (4, 8, 12, 16))
+        for letter in "cd":
+            again = claim(letter)
+            assert again is not None
+            append(client, again, 1, [ended("failed", "checkpoint_damaged", "it is damaged")])
+        assert client.get(f"/v1/jobs/{first.job_id}").json()["state"] == "failed"

@@ -57,6 +57,17 @@ def test_a_source_that_fails_leaves_nothing_and_what_was_there_before(storage: S
         assert [path.name for path in Path(any_storage, "folder").iterdir()] == ["kept"]
 
 
+def test_what_a_killed_writer_left_half_written_is_cleared_and_what_is_complete_stays(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    storage.put_folder("job/1/step-4", {"model": b"x", "manifest": b"y"}, last="manifest")
+    (tmp_path / "job/1/step-8.partial").mkdir()
+    (tmp_path / "job/1/step-8.partial/model").write_bytes(b"x")
+    (tmp_path / "job/1/log.0123.partial").write_bytes(b"x")
+    storage.clear("job/1")
+    assert [path.name for path in (tmp_path / "job/1").iterdir()] == ["step-4"]
+    storage.clear("job/2")
+
+
 def test_what_is_not_there_is_missing(storage: Storage) -> None:
     for ask in (storage.size, storage.read):
         with pytest.raises(FileMissingError, match="nowhere is not in"):

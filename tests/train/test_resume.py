@@ -105,9 +105,15 @@ def test_what_does_not_touch_training_may_change_on_resuming(here, saved):
     assert only_end(events).outcome == "succeeded"
 
 
-def test_a_damaged_checkpoint_is_a_storage_error_naming_the_file(here, saved):
+def test_a_damaged_checkpoint_is_told_as_such_naming_the_file(here, saved):
     path = here.folder / "storage" / saved.path / "optimizer.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     reason, message = refusal(here, make_spec(**TWO_STEPS), saved)
-    assert reason == "storage"
+    assert reason == "checkpoint_damaged"
     assert "optimizer.safetensors is damaged" in message
+
+
+def test_a_checkpoint_that_is_not_there_is_a_storage_error(here, saved):
+    """The storage may only be away: what was registered in it is not given up for that."""
+    (here.folder / "storage").rename(here.folder / "elsewhere")
+    assert refusal(here, make_spec(**TWO_STEPS), saved)[0] == "storage"

@@ -6,6 +6,7 @@ Jobs that need nothing special run one after the other on one worker.
 import hashlib
 import io
 import os
+import re
 import signal
 import time
 
@@ -210,6 +211,25 @@ def test_work_is_found_without_any_doorbell_and_without_a_broker(start, peer):
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert job.end["outcome"] == "preempted"
+
+
+def test_a_broker_that_is_away_is_looked_for_every_second(start, peer):
+    """Celery waits ever longer, up to half a minute, during which jobs would wait after the broker's return."""
+    worker = start(peer, broker_url="redis://127.0.0.1:1/0")
+    waits = until(
+        lambda: found if len(found := re.findall(r"Trying again in ([\d.]+) second", worker.log)) > 3 else None
+    )
+    assert set(waits) == {"1.00"}
+
+
+def test_what_killed_attempts_left_half_written_in_the_storage_is_gone_after_the_next(start, peer, tmp_path):
+    job = peer.submit(spec(steps=2, checkpoint=2))
+    left = tmp_path / "storage" / "checkpoints" / job.id / "1" / "step-00000009.partial"
+    left.mkdir(parents=True)
+    start(peer)
+    until(lambda: job.end)
+    assert job.end["outcome"] == "succeeded"
+    assert [path.name for path in left.parent.iterdir()] == ["step-00000002"]
 
 
 def test_a_worker_that_is_told_to_go_hands_its_job_over_at_a_checkpoint(start, peer):
