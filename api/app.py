@@ -24,7 +24,7 @@ from api.checkpoints.endpoints import router as checkpoints_router
 from api.compare.endpoints import router as compare_router
 from api.dashboard.router import router as dashboard_router
 from api.datasets.endpoints import router as datasets_router
-from api.db import Database
+from api.db import BUSY_TIMEOUT_SECONDS, Database
 from api.deps import Services, ServicesDep
 from api.doctor import service as doctor
 from api.doctor.endpoints import router as doctor_router
@@ -106,7 +106,9 @@ class Health(BaseModel):
 
 def create_app(settings: ApiSettings) -> FastAPI:
     """The application on these settings. Connections are made when it starts."""
-    database = Database(settings.database_url.get_secret_value())
+    # A worker gives an append a third of the lease: within that it shall hear that the database is away.
+    patience = min(BUSY_TIMEOUT_SECONDS, settings.lease_seconds / 4)
+    database = Database(settings.database_url.get_secret_value(), patience=patience)
     broker_url = settings.broker_url.get_secret_value()
     recorder.attach(database)
     hub = Hub(broker_url)

@@ -67,8 +67,9 @@ def _one_more(_element: ChangeStamp, _compiler: Any, **_options: Any) -> str:
 class Database:
     """Sessions on one database. No network call belongs inside one."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    def __init__(self, url: str, *, patience: float = BUSY_TIMEOUT_SECONDS) -> None:
+        """`patience`: how many seconds SQLite's lock is waited for before the database counts as away."""
+        self.engine = make_engine(url, patience)
         self._kind = self.engine.dialect.name
         self._read = sessionmaker(self.engine, expire_on_commit=False)
         self.writers = sessionmaker(self.engine.execution_options(cpt_write=True), expire_on_commit=False)
@@ -91,13 +92,13 @@ class Database:
         self.engine.dispose()
 
 
-def make_engine(url: str) -> Engine:
-    """The engine for a URL, with what each database needs for durable commits."""
+def make_engine(url: str, patience: float = BUSY_TIMEOUT_SECONDS) -> Engine:
+    """The engine for a URL, with what each database needs for durable commits. For `patience` see `Database`."""
     backend = make_url(url).get_backend_name()
     if backend == "sqlite":
         engine = create_engine(
             url,
-            connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
+            connect_args={"timeout": patience},
             pool_size=20,
             max_overflow=40,
             hide_parameters=True,
@@ -128,7 +129,6 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
     cursor.close()
 
 

@@ -206,8 +206,8 @@ def holder(
 
 
 def pulses(database: Database) -> list[Pulse]:
-    """All live attempts."""
-    with database.read() as session:
+    """All live attempts. Fails, or waits, while nobody can write: then no beat could be stored that is missed here."""
+    with database.write() as session:
         return claims.pulses(session)
 
 

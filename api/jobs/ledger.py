@@ -31,6 +31,8 @@ class Ledger:
     """That attempt has registered a checkpoint."""
     step: int = 0
     """Steps that attempt has completed, by its own account."""
+    steps: int | None = None
+    """Steps the job has in all, as its attempt says; null: it has not started."""
     strikes: int = 0
     """Attempts in a row that failed without a new checkpoint."""
     cancel: bool = False
@@ -72,7 +74,9 @@ def move(ledger: Ledger, state: State, reason: Reason | None = None, message: st
 
 def claim(ledger: Ledger) -> Ledger:
     """A worker takes the job: a new attempt begins."""
-    return replace(move(ledger, State.STARTING), attempt=ledger.attempt + 1, acked=0, progressed=False, step=0)
+    return replace(
+        move(ledger, State.STARTING), attempt=ledger.attempt + 1, acked=0, progressed=False, step=0, steps=None
+    )
 
 
 def is_stale(ledger: Ledger, attempt: int) -> bool:
@@ -118,10 +122,12 @@ def _record(ledger: Ledger, record: AnyEvent) -> Ledger:
         raise IllegalTransitionError("a finished record must be the last of its attempt")
     match record:
         case Started():
-            return replace(move(ledger, State.RUNNING), step=record.resume_step)
+            return replace(move(ledger, State.RUNNING), step=record.resume_step, steps=record.steps)
         case StepDone():
             if record.step < ledger.step:
                 raise IllegalTransitionError(f"step {record.step} was reported before; expected {ledger.step} or later")
+            if ledger.steps is not None and record.step >= ledger.steps:
+                raise IllegalTransitionError(f"step {record.step} is none of a job with {ledger.steps} steps, from 0")
             return replace(ledger, step=record.step + 1)
         case Checkpoint():
             return replace(ledger, progressed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -101,10 +102,16 @@ def ledger(job: Job, attempt: Attempt | None) -> Ledger:
         acked=attempt.acked if attempt else 0,
         progressed=attempt.progressed if attempt else False,
         step=attempt.step if attempt else 0,
+        steps=_steps(job) if attempt and attempt.started_at else None,
         strikes=job.strikes,
         cancel=job.cancel_requested,
         pause=job.pause_requested,
     )
+
+
+def _steps(job: Job) -> int | None:
+    """Steps in all of the attempt that started last."""
+    return int(json.loads(job.last_started)["steps"]) if job.last_started else None
 
 
 def store(job: Job, attempt: Attempt | None, ledger: Ledger) -> None:

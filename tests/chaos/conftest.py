@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +14,10 @@ from tests.chaos.run import Reference
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, Reference]]:
+def rig(request: pytest.FixtureRequest) -> Iterator[tuple[Rig, Reference]]:
     """Everything up, on each database, and what undisturbed runs come to."""
-    home = tmp_path_factory.mktemp("chaos")
+    # Not in pytest's folder, into which each run of pytest lets root alone: PostgreSQL is another user.
+    home = Path(tempfile.mkdtemp(prefix="cpt-chaos-"))
     home.chmod(0o755)
     found = Rig(home / request.param, request.param)
     try:
@@ -21,3 +25,4 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield found, Reference(found)
     finally:
         found.close()
+        shutil.rmtree(home, ignore_errors=True)
