@@ -37,6 +37,9 @@ compose-test: install ## build the images, run docker-compose.yml for real, kill
 chaos: install ## try what is not kept yet of the fault matrix, and write docs/reliability.md, in many hours; CELLS="redis_*/M3 ..." RUNS=3 AGAIN=1
 	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(AGAIN),--again) $(CELLS)
 
+soak: install ## an hour of jobs, and whether memory, descriptors, threads or Redis keys grow; MINUTES=5 for less
+	$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES))
+
 results: install ## train what docs/results.md shows and write its tables, in about an hour: make results DATA=folder
 	$(BIN)/python benchmarks/results.py --data-root $(DATA)
 

@@ -34,8 +34,8 @@ def _worker_dies(run: Run, *, tree: bool) -> None:
     run.wait_attempt(2)
     run.recovered(LEASE_SECONDS + 10)
     run.succeeds(attempts=2)
-    assert run.ends()[0] == "worker_lost"
-    assert run.resumed_at() >= saved
+    assert run.ends()[0] == "worker_lost", run.ends()
+    assert run.resumed_at() >= saved, f"resumed at {run.resumed_at()}, saved at {saved}"
 
 
 def rank_killed(run: Run) -> None:

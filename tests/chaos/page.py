@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from benchmarks.kept import fill
 from tests.chaos import kept
-from tests.chaos.matrix import DATABASES, MOMENTS, ROWS, Cell, Row
+from tests.chaos.matrix import DATABASES, ROWS, Cell, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 SHORT = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -14,7 +15,7 @@ SHORT = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 def write() -> None:
     """Write the tables."""
-    fill(PAGE, {"matrix": matrix(), "cells": cells_of_rows()})
+    fill(PAGE, {"matrix": matrix(), "cells": cells_of_rows(), "soak": soak()})
 
 
 def matrix() -> str:
@@ -60,9 +61,19 @@ def cells_of_rows() -> str:
     ).strip()
 
 
-def moments() -> str:
-    """The moments, in words."""
-    return "\n".join(f"* {name}: {what}" for name, what in MOMENTS.items())
+def soak() -> str:
+    """What the last soak came to."""
+    path = kept.FOLDER / "soak.json"
+    if not path.exists():
+        return "Not run yet."
+    found = json.loads(path.read_text())
+    told = f"{found['minutes']:g} minutes on {SHORT[found['database']]}, {found['jobs']} jobs, {found['date']}:"
+    lines = ["| figure | second quarter | last quarter | grows |", "|---|---|---|---|"]
+    for name, item in found["figures"].items():
+        unit = " MB" if name.endswith(".memory") else ""
+        grows = "**yes**" if item["grows"] else "no"
+        lines.append(f"| {name.replace('.', ': ')} | {item['before']}{unit} | {item['after']}{unit} | {grows} |")
+    return "\n".join([told, "", *lines])
 
 
 def _cells(row: Row) -> list[Cell]:

@@ -35,9 +35,12 @@ class Reference:
     def of(self, ranks: int) -> tuple[Path, list[dict[str, Any]]]:
         """Folder of the final checkpoint, and the series."""
         if ranks not in self._found:
-            job_id = self._rig.submit(document(ranks))
-            job = self._rig.wait_for_state(job_id, "succeeded")
-            assert job["attempt"] == 1
+            for _ in range(3):  # a busy machine may have disturbed it
+                job_id = self._rig.submit(document(ranks))
+                job = self._rig.wait_for_state(job_id, "succeeded")
+                if job["attempt"] == 1:
+                    break
+            assert job["attempt"] == 1, "no run is undisturbed: this machine is too busy"
             self._found[ranks] = self._rig.storage / job["result"]["checkpoint"], self._rig.metrics(job_id)
         return self._found[ranks]
 
@@ -173,13 +176,14 @@ class Run:
         rig = self.rig
         if self._submission is not None:
             self._submission.join(60)
-        states = {job: rig.job(job)["state"] for job in self.accepted}
+        answers = {job: rig.http.get(f"/v1/jobs/{job}") for job in self.accepted}
+        states = {job: answer.json()["state"] for job, answer in answers.items() if answer.status_code != 404}
         problems = checks.unfinished(self.accepted, states)
-        for job_id in self.accepted:
+        for job_id in states:
             log = [data | {"type": kind} for _, kind, data in rig.stream(job_id) if kind != "end"]
             problems += checks.stale(log) + checks.records(log)
         for job_id in self.plain:
-            if states[job_id] == "succeeded":
+            if states.get(job_id) == "succeeded":
                 problems += self._compare(job_id)
         problems += self._settles(lambda: checks.orphans(p for job in self.accepted for p in rig.processes(job)))
         problems += self._settles(lambda: checks.leftovers(self._attempt_folders(), rig.storage))

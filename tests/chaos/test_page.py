@@ -13,6 +13,7 @@ def test_the_tables_are_what_is_kept() -> None:
     text = page.PAGE.read_text()
     assert page.matrix() in text
     assert page.cells_of_rows() in text
+    assert page.soak() in text
 
 
 def test_results_are_kept_by_cell(tmp_path: Path) -> None:
