@@ -28,7 +28,7 @@ BLIND_SECONDS = LEASE_SECONDS * 2 / 3
 GRACE_SECONDS = 5.0
 SWEEP_SECONDS = 0.5
 MOMENTS = Path(__file__).parent / "moments"
-DISKS = {"spool": "16m", "storage": "64m", "valkey": "16m", "database": "400m"}
+DISKS = {"spool": "16m", "storage": "256m", "valkey": "16m", "database": "400m"}
 """Folders that can be made small disks of their own, and their size."""
 
 
