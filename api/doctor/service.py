@@ -19,7 +19,7 @@ from api.db import Database
 from api.doctor import repository
 from api.doctor.schemas import CheckView, ReportView, Status
 from api.fleet.models import Worker
-from api.fleet.service import ONLINE
+from api.fleet.repository import ONLINE
 from cpt_core import __version__
 from cpt_core.events import now
 from cpt_core.storage import Storage, StorageError
