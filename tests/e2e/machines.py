@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.e2e.stack import Stack, until
+from tests.e2e.stack import Stack, on_half_the_cores, until
 
 
 def ip(*arguments: str) -> str:
@@ -117,6 +117,7 @@ class Machines(Stack):
             CPT_API_URL=f"http://{self.lan.host}:{self.api_port}",
             CPT_BROKER_URL=f"redis://{self.lan.host}:{self.redis_port}/0",
         )
+        on_half_the_cores(self.running[machine])
 
     def online(self) -> set[str]:
         """Workers that are there."""

@@ -122,7 +122,7 @@ class Stack:
     def start_worker(self, name: str = "worker", **env: str) -> psutil.Process:
         """Start a worker; it takes part once it is up."""
         process = self.start(
-            name, [sys.executable, "-m", "worker"], CPT_NAME=name, CPT_STATE_DIR=f"{self.home}/{name}", **env
+            name, [sys.executable, "-m", "worker"], CPT_NAME=name, CPT_STATE_DIR=f"{self.home}/state-{name}", **env
         )
         return psutil.Process(process.pid)
 
@@ -209,6 +209,13 @@ class Stack:
         with Celery("test", broker=self.redis_url, set_as_current=False) as app:
             for _ in range(times):
                 app.send_task(DOORBELL, queue=celery_queue(queue), ignore_result=True)
+
+
+def on_half_the_cores(process: subprocess.Popen[bytes]) -> None:
+    """Let a worker that is starting have half the cores: its one rank then has as many threads as each of two has that
+    share them all, and on those the last bits depend."""
+    cores = sorted(os.sched_getaffinity(0))
+    psutil.Process(process.pid).cpu_affinity(cores[: max(1, len(cores) // 2)])
 
 
 def attempt_processes(job_id: str) -> list[psutil.Process]:
