@@ -77,13 +77,14 @@ def _database(database: Database) -> CheckView:
         why = str(error.__cause__ or error).strip().splitlines()[0]
         remedy = "start it, and see that CPT_DATABASE_URL of the API names it"
         return CheckView(name="database", status="failed", message=f"{kind} does not answer: {why}", remedy=remedy)
-    if found is not None and found >= needed:  # a release ahead serves, see `readyz`
+    if found == needed:
         message = f"{kind} answers in {took:.0f} ms and is at revision {found}"
         return CheckView(name="database", status="ok", message=message)
     message = f"{kind} is at revision {found or 'none'}, this server needs {needed}"
-    remedy = "run `cpt api migrate` with the API's settings"
-    if found is not None and found > needed:
+    if found is not None and found > needed:  # it serves all the same while an upgrade lasts, see `readyz`
         remedy = "upgrade this server: a newer version has changed its database"
+        return CheckView(name="database", status="warning", message=message, remedy=remedy)
+    remedy = "run `cpt api migrate` with the API's settings"
     return CheckView(name="database", status="failed", message=message, remedy=remedy)
 
 

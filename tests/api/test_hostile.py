@@ -267,9 +267,9 @@ def listening(database_url: str, data_root: Path) -> Iterator[int]:
     thread.join(20)
 
 
-def test_two_hundred_slow_clients_hold_nobody_up(tmp_path: Path, migrated_file: Path, data_root: Path) -> None:
+def test_two_hundred_slow_clients_hold_nobody_up(sqlite_url: str, data_root: Path) -> None:
     """Slow-loris: heads and bodies that never end. Others are answered all the while."""
-    with listening(f"sqlite:///{migrated_file}", data_root) as port, ExitStack() as held:
+    with listening(sqlite_url, data_root) as port, ExitStack() as held:
         slow = []
         for number in range(200):
             connection = held.enter_context(closing(socket.create_connection(("127.0.0.1", port), 5)))

@@ -102,12 +102,15 @@ def test_bits_and_cost_of_every_step_equal_the_reference():
     assert ours == golden.load("trajectory")["cpt_3_8/f32/cr"].tolist()
 
 
-def test_stochastic_rounding_in_float32_ends_in_the_range_of_the_references_seeds():
+def test_stochastic_rounding_in_float32_ends_where_the_reference_does_over_seeds():
     reference = golden.load("trajectory")["cpt_3_8/f32/stochastic_loss_6seeds"][:, -10:].mean(1)
-    ours = np.mean(
+    ours = np.array(
         [
             Training(torch.float32, 8, forward=CPT, stochastic=True).run(STEPS, seed)[-10:].mean().item()
-            for seed in range(2)
+            for seed in range(len(reference))
         ]
     )
-    assert reference.min() <= ours <= reference.max()
+    # Which way a single training goes depends on how the processor rounds.
+    error = np.sqrt((reference.var(ddof=1) + ours.var(ddof=1)) / len(reference))
+    assert error < 0.04  # a twentieth of the loss
+    assert abs(ours.mean() - reference.mean()) < 3 * error
