@@ -26,10 +26,10 @@ def spec(**changes: Any) -> JobSpec:
     return JobSpec.model_validate(spec_document(**changes))
 
 
-def started(resume_step: int = 0) -> Started:
+def started(resume_step: int = 0, steps: int = STEPS) -> Started:
     return Started(
         resume_step=resume_step,
-        steps=STEPS,
+        steps=steps,
         world_size=1,
         device="cpu",
         parameters=78_000,

@@ -48,7 +48,7 @@ def steps(start: int, stop: int, shift: float = 0.0) -> list[AnyEvent]:
 def url(client: TestClient, claim: Claim) -> str:
     """The metrics of a job of 1500 steps, with a spike and a dip, reported in uneven pieces."""
     job = submit(client)
-    report(client, claim("a"), [started(), *steps(0, LONG)], size=333)
+    report(client, claim("a"), [started(steps=LONG), *steps(0, LONG)], size=333)
     return f"/v1/jobs/{job}/metrics"
 
 
@@ -112,8 +112,8 @@ def test_steps_that_a_resumed_attempt_ran_again_are_sampled_as_it_ran_them(
     client: TestClient, claim: Claim, resumed: int
 ) -> None:
     job = submit(client)
-    report(client, claim("a"), [started(), *steps(0, 700), ended("failed", "rank_failed")])
-    report(client, claim("b"), [started(resumed), *steps(resumed, LONG, shift=0.5)])
+    report(client, claim("a"), [started(steps=LONG), *steps(0, 700), ended("failed", "rank_failed")])
+    report(client, claim("b"), [started(resumed, LONG), *steps(resumed, LONG, shift=0.5)])
     url = f"/v1/jobs/{job}/metrics"
     for size in (10, 100, 2000):
         points = series(client, url, max_points=size)

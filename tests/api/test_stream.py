@@ -145,7 +145,7 @@ def test_listeners_that_join_and_leave_while_the_log_grows_get_every_entry_once(
 
     with ThreadPoolExecutor(6) as pool:
         followers = [pool.submit(follow, seed) for seed in range(6)]
-        running.append(held, 1, started())
+        running.append(held, 1, started(steps=100_000))
         for index in range(count):
             running.append(held, 2 + index, step(index))
         running.append(held, 2 + count, checkpoint(20), succeeded())
@@ -232,7 +232,7 @@ def test_a_listener_that_reads_nothing_is_dropped_and_can_go_on(
 ) -> None:
     monkeypatch.setattr("api.log.stream.SLOW_SECONDS", 0.3)
     held = running.claim()
-    running.append(held, 1, started())
+    running.append(held, 1, started(steps=100_000))
     for start in range(0, 10_000, 1000):
         running.append(held, start + 2, *(step(index) for index in range(start, start + 1000)))
     with socket.socket() as slow:
