@@ -76,7 +76,7 @@ def _from_json(body: bytes) -> Any:
 
 def _from_yaml(body: bytes) -> Any:
     try:
-        document = yaml.load(body, _PlainLoader)  # noqa: S506 - it is a SafeLoader
+        document = _PlainLoader(body).get_single_data()
         json.dumps(document, allow_nan=False)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
