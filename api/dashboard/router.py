@@ -8,6 +8,7 @@ import mimetypes
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from fastapi import APIRouter, Request, Response
 
@@ -48,19 +49,24 @@ class Asset:
     etag: str
 
 
-@cache
 def asset(name: str) -> Asset | None:
     """A file of the dashboard, or Plotly's own script out of its package; null if there is none of this name."""
+    return _read(name) if _source(name).is_file() else None
+
+
+def _source(name: str) -> Traversable:
     if name == PLOTLY:
-        source = files("plotly").joinpath("package_data", PLOTLY)
-    else:
-        parts = name.split("/")
-        if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
-            return None
-        source = files("api.dashboard").joinpath("static", *parts)
-    if not source.is_file():
-        return None
-    content = source.read_bytes()
+        return files("plotly").joinpath("package_data", PLOTLY)
+    folder = files("api.dashboard").joinpath("static")
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
+        return folder  # which is no file
+    return folder.joinpath(*parts)
+
+
+@cache  # of files that there are: names that anybody may ask for are not kept
+def _read(name: str) -> Asset:
+    content = _source(name).read_bytes()
     return Asset(
         content,
         gzip.compress(content, 6) if len(content) >= COMPRESSED_FROM else None,
