@@ -14,6 +14,7 @@ from api.fleet import repository as fleet
 from api.fleet.repository import ONLINE
 from api.jobs.gangs import Room
 from api.jobs.models import Attempt, Job, JobLabel, Node
+from api.jobs.repository import promised
 from cpt_core.events import now
 from cpt_core.lifecycle import ACTIVE, State
 from cpt_core.protocol import ClaimRequest
@@ -36,17 +37,8 @@ def one_claim_at_a_time(session: Session) -> None:
 def has_work(session: Session, queue: str) -> bool:
     """A job waits in the queue, whatever it needs, or one has begun whose nodes are not all taken."""
     queued = exists().where(Job.state == State.QUEUED, Job.queue == queue)
-    promised = _promised().where(Job.queue == queue).exists()
-    return session.execute(select(or_(queued, promised))).scalar_one()
-
-
-def _promised() -> Select[Node]:
-    """Nodes that are reserved and not taken."""
-    return (
-        select(Node)
-        .join(Job, (Job.pk == Node.job) & (Job.attempt == Node.attempt))
-        .where(Job.state.in_(_ACTIVE), Node.worker.is_(None))
-    )
+    waiting = promised().where(Job.queue == queue).exists()
+    return session.execute(select(or_(queued, waiting))).scalar_one()
 
 
 def next_node(session: Session, request: ClaimRequest) -> Node | None:
@@ -54,7 +46,7 @@ def next_node(session: Session, request: ClaimRequest) -> Node | None:
     if request.endpoint is None:
         return None
     query = (
-        _promised()
+        promised()
         .where(Job.queue == request.queue, Job.devices <= request.devices, Node.device == request.device)
         .where(~exists().where(JobLabel.job == Job.pk, JobLabel.label.not_in(request.labels)))
         .order_by(Node.job, Node.node)
@@ -83,9 +75,9 @@ def room(session: Session, job: Job, request: ClaimRequest) -> Room:
             and labels <= set(worker.labels.split(","))
         ):
             slots[worker.name] = max(worker.slots, slots.get(worker.name, 0))
-    promised = session.execute(select(func.count()).select_from(_promised().subquery())).scalar_one()
+    taken = session.execute(select(func.count()).select_from(promised().subquery())).scalar_one()
     free = sum(max(0, count - held[name]) for name, count in slots.items())
-    return Room(total=sum(slots.values()), free=max(1, free - promised))
+    return Room(total=sum(slots.values()), free=max(1, free - taken))
 
 
 class Next(NamedTuple):

@@ -7,7 +7,6 @@ from datetime import datetime
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.orm import Session
 
-from api.fleet.models import Worker
 from api.jobs.models import Job
 from cpt_core.lifecycle import State
 
@@ -25,11 +24,6 @@ def clock(session: Session) -> datetime | None:
         return None
     found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
     return found
-
-
-def workers(session: Session) -> list[Worker]:
-    """All workers that are known, by name."""
-    return list(session.scalars(select(Worker).order_by(Worker.name)))
 
 
 def waiting(session: Session) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ from api.broker import Bells
 from api.db import Database
 from api.doctor import repository
 from api.doctor.schemas import CheckView, ReportView, Status
+from api.fleet import repository as fleet
 from api.fleet.models import Worker
 from api.fleet.repository import ONLINE
 from cpt_core import __version__
@@ -104,7 +105,7 @@ def _broker(bells: Bells) -> CheckView:
 def _workers(database: Database) -> CheckView:
     at = now()
     with database.read() as session:
-        known, waiting = repository.workers(session), dict(repository.waiting(session))
+        known, waiting = fleet.workers(session), dict(repository.waiting(session))
     online = [worker for worker in known if at - worker.seen_at <= ONLINE]
     silent = [worker.name for worker in known if worker not in online]
     heard = {queue for worker in online for queue in worker.queues.split(",")}

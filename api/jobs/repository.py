@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Select, insert, or_, select, update
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from api.checkpoints import repository as checkpoints
@@ -65,9 +65,16 @@ def page(
 def queues_with_work(session: Session) -> list[str]:
     """Queues in which a job waits, or one that has begun waits for its other nodes."""
     queued = select(Job.queue).where(Job.state == State.QUEUED)
-    begun = select(Job.queue).join(Node, (Node.job == Job.pk) & (Node.attempt == Job.attempt))
-    begun = begun.where(Job.state.in_([str(state) for state in ACTIVE]), Node.worker.is_(None))
-    return list(session.scalars(queued.union(begun)))
+    return list(session.scalars(queued.union(promised().with_only_columns(Job.queue))))
+
+
+def promised() -> Select[Node]:
+    """Nodes that are reserved and not taken."""
+    return (
+        select(Node)
+        .join(Job, (Job.pk == Node.job) & (Job.attempt == Node.attempt))
+        .where(Job.state.in_([str(state) for state in ACTIVE]), Node.worker.is_(None))
+    )
 
 
 def overdue(session: Session, at: datetime) -> list[str]:
