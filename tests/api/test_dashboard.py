@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import api.dashboard
+from api.dashboard import router
 from tests.api.conftest import Keyed
 
 STATIC = Path(api.dashboard.__file__).parent / "static"
@@ -88,3 +89,10 @@ def test_only_the_dashboards_own_files_are_sent(client: TestClient, name: str) -
     answer = client.get(f"/dashboard/{name}")
     assert answer.status_code == 404
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_names_of_no_file_are_not_kept_in_memory() -> None:
+    assert router.asset("js/main.js") is router.asset("js/main.js")
+    kept = router._read.cache_info().currsize
+    assert [router.asset(f"js/none-{number}.js") for number in range(50)] == [None] * 50
+    assert router._read.cache_info().currsize == kept
