@@ -33,19 +33,26 @@ HOSTILE = '<img src=x onerror="window.hacked=1">{{7*7}}\'"</script><b>bold</b>'
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A Chromium that is installed on this machine; nothing is downloaded."""
+def chromium() -> str:
+    """The path of a Chromium that is installed on this machine; nothing is downloaded."""
     if CHROMIUM is None:
         pytest.skip("no chromium is installed: apt-get install chromium")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="package")
+def browser(chromium: str) -> Iterator[Any]:
+    """One browser for the tests of this folder. Playwright keeps an event loop running in this thread for as long as
+    it is open, in which no other test could run one of its own."""
     with sync_api.sync_playwright() as playwright:
         options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # as containers need it
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
-def stack(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack for all tests of this process."""
     home = tmp_path_factory.mktemp("stack")
     with opened(home, f"sqlite:///{home}/cpt.db") as stack:
