@@ -162,6 +162,41 @@ def fp8_products(device: str) -> Iterator[Check]:
         yield check(f"linear in FP8, {bits} bits: output", error, FP8_SUMS if bits <= 5 else E4M3)
 
 
+def replays() -> Iterator[Check]:
+    """Weights after steps in full precision, simulated and on integers, with and without CUDA graphs: bit for bit."""
+    import torch
+
+    from cpt_core.bench.workloads import Images, Text, Workload
+    from cpt_core.quant import quantize_model
+    from cpt_core.train.graphs import GraphedForward
+
+    def trained(workload: Workload, *, graphed: bool) -> Tensor:
+        torch.manual_seed(0)
+        model = workload.build().cuda()
+        precision = quantize_model(model, backend="int8")
+        if graphed:
+            GraphedForward(model, precision.mode)
+        with torch.device("cuda"):
+            step = workload.step(model)
+        for number, bits in enumerate((32, 12, 8, 3, 8, 32)):
+            precision.set(bits, 8)
+            precision.reseed(number)
+            step()
+        return torch.cat([tensor.detach().flatten().double() for tensor in model.state_dict().values()])
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    small = (
+        Images("resnet8", batch_size=16),
+        Images("mobilenet_v2", batch_size=16),
+        Text("transformer_lm", 4, 32, {"d_model": 64, "num_heads": 2, "num_layers": 2}),
+        Text("lstm_lm", 4, 16, {"hidden_size": 64}),
+    )
+    for workload in small:
+        different = (trained(workload, graphed=True) != trained(workload, graphed=False)).double().mean()
+        yield check(f"{workload.model}, six steps with CUDA graphs: share of values that differ", float(different), 0.0)
+    torch.use_deterministic_algorithms(False)
+
+
 def flatness() -> dict[str, float]:
     """Seconds of one product of 4096 x 4096 codes at each width, also as FP8, and of torch's in fp32 and TF32."""
     import torch
@@ -196,7 +231,7 @@ def steps() -> dict[str, Any]:
 
     machine = measure_machine(device="cuda")
     meter = energy.open_meter("cuda")
-    extra = {"int8, 3 bits forward", "fp8"} & set(forms.available("cuda"))
+    extra = {"int8, 3 bits forward", "fp8", "fp32, no graph", "simulated, no graph", "int8, no graph"} & set(forms.available("cuda"))
     wanted = [*forms.defaults("cuda"), *sorted(extra)]
     made = {name: measure(load, wanted, machine, rounds=ROUNDS, device="cuda") for name, load in WORKLOADS.items()}
     joules = {name: measure_joules(load, wanted, meter, device="cuda") for name, load in WORKLOADS.items()}
@@ -251,6 +286,7 @@ def main() -> int:
     if device == "cuda":
         import torch
 
+        checks.extend(replays())
         report |= {"device": torch.cuda.get_device_name(), "seconds_of_a_product": flatness(), "steps": steps()}
         report["samples_per_second"] = scaling()
     print(json.dumps(report, indent=1))

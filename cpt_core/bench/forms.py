@@ -32,13 +32,16 @@ class Form:
     """What each step runs in on a kind of device, "cpu" or "cuda"; by default what a training does."""
     available: Callable[[str], bool] = lambda _device: True
     """Whether this machine's device of a kind can take it."""
+    graphed: bool = False
+    """Whether a GPU replays its passes as CUDA graphs, as a training does."""
     by_default: bool = True
     """Whether it is timed without being asked for: not what takes minutes to begin, or compares widths."""
 
 
 def _bf16(device: str) -> AbstractContextManager[object]:
-    # Backward and update run outside of it in torch's recipe; inside, autocast leaves them alone.
-    return torch.autocast(device, dtype=torch.bfloat16)
+    # Backward and update run outside of it in torch's recipe; inside, autocast leaves them alone. CUDA graphs want no
+    # cache of rounded weights; a step uses each weight once.
+    return torch.autocast(device, dtype=torch.bfloat16, cache_enabled=device != "cuda")
 
 
 def _has_bf16(device: str) -> bool:
@@ -62,6 +65,10 @@ def _taking_tf32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def _is_gpu(device: str) -> bool:
+    return device == "cuda"
 
 
 def _has_fp8(device: str) -> bool:
@@ -93,23 +100,28 @@ def _has_compiler(device: str) -> bool:
 
 
 FORMS: dict[str, Form] = {
-    BASE: Form(within=_fp32),
+    BASE: Form(within=_fp32, graphed=True),
     "fp32, torch's products": Form(
         within=lambda _device: nullcontext(),
         available=lambda device: device == "cpu" and onednn.pays(),
     ),
-    "tf32": Form(within=lambda _device: _taking_tf32(True), available=lambda device: device == "cuda"),
-    "bf16": Form(within=_bf16, available=_has_bf16),
+    "tf32": Form(within=lambda _device: _taking_tf32(True), available=_is_gpu, graphed=True),
+    "bf16": Form(within=_bf16, available=_has_bf16, graphed=True),
     NAIVE: Form(quantize_naively, within=lambda _device: nullcontext()),
     "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=lambda _device: native.disabled()),
     "simulated, torch.compile": Form(
         _compiled, within=lambda _device: nullcontext(), available=_has_compiler, by_default=False
     ),
-    "simulated": Form(partial(_quantized, backend="simulated")),
-    "int8": Form(partial(_quantized, backend="int8")),
-    "int8, fast input gradients": Form(partial(_quantized, backend="int8", input_gradient="fast"), by_default=False),
-    "fp8": Form(partial(_quantized, backend="fp8"), available=_has_fp8, by_default=False),
-    "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), by_default=False),
+    "simulated": Form(partial(_quantized, backend="simulated"), graphed=True),
+    "int8": Form(partial(_quantized, backend="int8"), graphed=True),
+    "int8, fast input gradients": Form(
+        partial(_quantized, backend="int8", input_gradient="fast"), graphed=True, by_default=False
+    ),
+    "fp8": Form(partial(_quantized, backend="fp8"), available=_has_fp8, graphed=True, by_default=False),
+    "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), graphed=True, by_default=False),
+    "fp32, no graph": Form(within=_fp32, available=_is_gpu, by_default=False),
+    "simulated, no graph": Form(partial(_quantized, backend="simulated"), available=_is_gpu, by_default=False),
+    "int8, no graph": Form(partial(_quantized, backend="int8"), available=_is_gpu, by_default=False),
 }
 """All forms, by name."""
 

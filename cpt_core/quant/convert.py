@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from fnmatch import fnmatchcase
 from typing import cast
 
@@ -77,6 +77,11 @@ class PrecisionState:
             shared.set(*(32, 32) if full_precision else widths)
         self.forward_bits = 32 if full_precision else forward_bits
         self.backward_bits = 32 if full_precision or backward_bits in FULL_PRECISION else backward_bits
+
+    def mode(self) -> Hashable:
+        """What changes with the widths but numbers: as long as it is equal, the model launches the same kernels."""
+        shared = (self._bit_widths, *self._fixed.values())
+        return tuple((widths.quantize_forward, widths.quantize_backward, widths.in_bytes) for widths in shared)
 
     def reseed(self, seed: int) -> None:
         """Make the noise of the stochastic rounding a function of `seed` (any 64 bits) until the next call.

@@ -29,6 +29,7 @@ from cpt_core.schedules import runs
 from cpt_core.seeding import derive
 from cpt_core.spec import AutoPrecision
 from cpt_core.spent import Spent
+from cpt_core.train import graphs
 from cpt_core.train.account import Account
 from cpt_core.train.averaging import Averaging
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
@@ -89,6 +90,8 @@ class Trainer:
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)
+        if ranks.device.type == "cuda" and spec.resources.cuda_graphs and graphs.suit(spec):
+            graphs.GraphedForward(self.model, self.precision.mode)
         # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
         self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
         if ranks.world_size > 2:

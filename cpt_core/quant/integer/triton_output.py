@@ -39,7 +39,7 @@ def _source(image, y, x, tap, height, width, kernel, stride, padding, BACKWARD: 
     return tl.where(there, (image * height + y) * width + x, 0), there
 
 
-@tuned(["rows", "columns", "depth", "kernel"])
+@tuned(["rows", "columns", "depth", "kernel"], ("rows", "columns", "depth"))
 @triton.jit
 def _gathered(
     a_at, a_sums_at, a_low_at, a_span_at, a_levels_at, groups, group_rows,

@@ -79,7 +79,9 @@ def _over_pixels(
     tl.store(out_at + to, out, mask=row_inside[:, None] & column_inside[None, :])
 
 
-_tuned_over_pixels = tuned(["out_channels", "channels", "share", "kernel"])(_over_pixels)
+_tuned_over_pixels = tuned(["out_channels", "channels", "share", "kernel"], ("out_channels", "channels", "share"))(
+    _over_pixels
+)
 
 
 def weight_gradient(geometry: Geometry, error: Error, error_sums: Tensor, x: Codes, x_turned: Tensor) -> Tensor:
