@@ -187,7 +187,6 @@ def replays() -> Iterator[Check]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     small = (
         Images("resnet8", batch_size=16),
-        Images("mobilenet_v2", batch_size=16),
         Text("transformer_lm", 4, 32, {"d_model": 64, "num_heads": 2, "num_layers": 2}),
         Text("lstm_lm", 4, 16, {"hidden_size": 64}),
     )
@@ -231,7 +230,9 @@ def steps() -> dict[str, Any]:
 
     machine = measure_machine(device="cuda")
     meter = energy.open_meter("cuda")
-    extra = {"int8, 3 bits forward", "fp8", "fp32, no graph", "simulated, no graph", "int8, no graph"} & set(forms.available("cuda"))
+    extra = {"int8, 3 bits forward", "fp8", "fp32, no graph", "simulated, no graph", "int8, no graph"} & set(
+        forms.available("cuda")
+    )
     wanted = [*forms.defaults("cuda"), *sorted(extra)]
     made = {name: measure(load, wanted, machine, rounds=ROUNDS, device="cuda") for name, load in WORKLOADS.items()}
     joules = {name: measure_joules(load, wanted, meter, device="cuda") for name, load in WORKLOADS.items()}

@@ -155,7 +155,8 @@ def test_an_upload_that_is_cut_off_leaves_nothing(api: Api, client: Client) -> N
         wait_for(lambda: _unnamed_files(api), "the upload to arrive")
     wait_for(lambda: not _unnamed_files(api), "the file without a name to be closed")
     assert "half" not in [dataset.name for dataset in client.datasets()]
-    assert {path for path in api.storage.rglob("*") if path.is_file()} == before
+    # Files of other tests may go meanwhile.
+    assert {path for path in api.storage.rglob("*") if path.is_file()} <= before
 
 
 def _unnamed_files(api: Api) -> list[str]:

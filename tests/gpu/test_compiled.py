@@ -17,8 +17,7 @@ from cpt_core.quant.integer import triton_output, triton_planes, triton_tuning, 
 
 SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024}
 """Bytes that a program can have, by compute capability (Ampere, Hopper)."""
-INTEGERS = {"seed_at": "*i64", "levels_at": "*i32", "a_levels_at": "*i32", "b_levels_at": "*i32"}
-SUMS = {"sums_at": "*i32", "a_sums_at": "*i32"}
+INTEGERS = {"seed_at": "*i64"} | dict.fromkeys((f"{of}levels_at" for of in ("", "a_", "b_", "g_", "x_")), "*i32")
 
 
 def compiled(kernel, capability: int, pointers: dict[str, str], constants: dict, options: dict | None = None):
@@ -42,10 +41,16 @@ def test_rounding_divides_exactly_and_fuses_no_addition(codes):
 
 def test_codes_become_bytes():
     tile = {"ROWS": triton_planes.ROWS, "COLUMNS": triton_planes.COLUMNS}
-    types = INTEGERS | SUMS | {"codes_at": "*u8"}
+    types = INTEGERS | {"codes_at": "*u8", "a_sums_at": "*i32"}
     types |= dict.fromkeys(("bytes_at", "high_bytes_at", "low_bytes_at"), "*i8")
-    for kernel in (triton_planes._signed_rows, triton_planes._turned, triton_planes._wide_turned):
-        assert compiled(kernel, 80, types, tile).asm["cubin"]
+    for kernel, sums in (
+        (triton_planes._signed_rows, "*i32"),
+        (triton_planes._turned, "*i64"),
+        (triton_planes._wide_turned, "*i64"),
+        (triton_planes._column_sums, "*i64"),
+    ):
+        assert compiled(kernel, 80, types | {"sums_at": sums}, tile).asm["cubin"]
+    assert compiled(triton_planes._wide_scale, 80, {}, {"BLOCK": triton_planes.COLUMNS}).asm["cubin"]
 
 
 def on_tensor_cores(kernel, capability: int, types: dict[str, str], constants: dict) -> None:
@@ -57,13 +62,18 @@ def on_tensor_cores(kernel, capability: int, types: dict[str, str], constants: d
     assert made.metadata.shared <= SHARED_MEMORY[capability]
 
 
+@pytest.mark.parametrize("pointwise", [False, True])
 @pytest.mark.parametrize("capability", SHARED_MEMORY)
-def test_input_gradients_are_multiplied_on_tensor_cores(capability):
+def test_input_gradients_are_multiplied_on_tensor_cores(capability, pointwise):
     types = dict.fromkeys(("a_at", "b_at", "b_rest_at"), "*i8") | {"a_sums_at": "*i32"}
-    on_tensor_cores(triton_output._gathered.fn, capability, types, {"BACKWARD": True, "BIAS": False})
+    on_tensor_cores(
+        triton_output._gathered.fn, capability, types, {"BACKWARD": True, "BIAS": False, "POINTWISE": pointwise}
+    )
 
 
+@pytest.mark.parametrize("pointwise", [False, True])
 @pytest.mark.parametrize("capability", SHARED_MEMORY)
-def test_weight_gradients_are_multiplied_on_tensor_cores(capability):
+def test_weight_gradients_are_multiplied_on_tensor_cores(capability, pointwise):
     types = dict.fromkeys(("g_at", "g_rest_at", "x_at"), "*i8")
-    on_tensor_cores(triton_weight._over_pixels, capability, types, {"WIDE": True})
+    types |= dict.fromkeys(("g_sums_at", "x_sums_at", "terms_at"), "*i64")
+    on_tensor_cores(triton_weight._over_pixels, capability, types, {"WIDE": True, "POINTWISE": pointwise})

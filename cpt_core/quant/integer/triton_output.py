@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cpt_core.quant.integer.codes import Codes
 from cpt_core.quant.integer.native_products import Geometry
-from cpt_core.quant.integer.triton_planes import Rows, Wide, scale_of
+from cpt_core.quant.integer.triton_planes import Rows, Wide, centred
 from cpt_core.quant.integer.triton_tuning import CHUNK, tuned
 
 _CHUNK = tl.constexpr(CHUNK)
@@ -40,16 +40,19 @@ def _source(image, y, x, tap, height, width, kernel, stride, padding, BACKWARD: 
 
 
 @tuned(["rows", "columns", "depth", "kernel"], ("rows", "columns", "depth"))
-@triton.jit
+@triton.jit(do_not_specialize=["groups", "group_rows", "height", "width", "out_height", "out_width", "padding"])
 def _gathered(
     a_at, a_sums_at, a_low_at, a_span_at, a_levels_at, groups, group_rows,
     b_at, b_rest_at, b_sums_at, b_low_at, b_span_at, b_levels_at, b_row, b_tap, sums_row, sums_tap,
     bias_at, out_at,
     rows, columns, depth, height, width, out_height, out_width, kernel, stride, padding,
-    BACKWARD: tl.constexpr, BIAS: tl.constexpr,
+    BACKWARD: tl.constexpr, BIAS: tl.constexpr, POINTWISE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """A tile of `out`, (rows, columns). BACKWARD: b is 16-bit fixed point, of the scale at `b_span_at`."""
+    """A tile of `out`, (rows, columns).
+
+    BACKWARD: b is 16-bit fixed point, of the scale at `b_span_at`. POINTWISE: each pixel meets itself alone.
+    """
     column_blocks = tl.cdiv(columns, BLOCK_N)
     row = tl.program_id(0) // column_blocks * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(0) % column_blocks * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -63,7 +66,10 @@ def _gathered(
         rest = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.int32)
         for step in range(first, tl.minimum(first + _CHUNK // BLOCK_K, steps)):
             tap, k = step // depth_blocks, step % depth_blocks * BLOCK_K + tl.arange(0, BLOCK_K)
-            pixel, there = _source(image, y, x, tap, height, width, kernel, stride, padding, BACKWARD)
+            if POINTWISE:
+                pixel, there = row, row_inside
+            else:
+                pixel, there = _source(image, y, x, tap, height, width, kernel, stride, padding, BACKWARD)
             a_inside = (there & row_inside)[:, None] & (k < depth)[None, :]
             a = tl.load(a_at + pixel.to(tl.int64)[:, None] * depth + k[None, :], mask=a_inside, other=0)
             b_inside = column_inside[:, None] & (k < depth)[None, :]
@@ -78,14 +84,17 @@ def _gathered(
             total += acc.to(tl.float32)
 
     group = row // group_rows % groups
-    levels = tl.load(a_levels_at)
-    a_scale = scale_of(tl.load(a_span_at + group, mask=row_inside, other=0.0), levels)
-    a_zero = tl.load(a_low_at + group, mask=row_inside, other=0.0) + ((levels + 1) // 2).to(tl.float32) * a_scale
+    a_low = tl.load(a_low_at + group, mask=row_inside, other=0.0)
+    a_span = tl.load(a_span_at + group, mask=row_inside, other=0.0)
+    a_scale, a_zero = centred(a_low, a_span, tl.load(a_levels_at))
     a_sums = tl.zeros((BLOCK_M,), dtype=tl.float32)
     b_sums = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     terms = tl.zeros((BLOCK_M,), dtype=tl.float32)
     for tap in range(kernel * kernel):
-        pixel, there = _source(image, y, x, tap, height, width, kernel, stride, padding, BACKWARD)
+        if POINTWISE:
+            pixel, there = row, row_inside
+        else:
+            pixel, there = _source(image, y, x, tap, height, width, kernel, stride, padding, BACKWARD)
         of_tap = tl.load(b_sums_at + column * sums_row + tap * sums_tap, mask=column_inside, other=0).to(tl.float32)
         b_sums += tl.where(there[:, None], of_tap[None, :], 0.0)
         if not BACKWARD:
@@ -95,10 +104,9 @@ def _gathered(
         b_scale = tl.load(b_span_at)
         out = (a_scale[:, None] * total + a_zero[:, None] * b_sums) * b_scale
     else:
-        levels = tl.load(b_levels_at)
-        b_scale = scale_of(tl.load(b_span_at + column, mask=column_inside, other=0.0), levels)
-        b_zero = tl.load(b_low_at + column, mask=column_inside, other=0.0)
-        b_zero += ((levels + 1) // 2).to(tl.float32) * b_scale
+        b_low = tl.load(b_low_at + column, mask=column_inside, other=0.0)
+        b_span = tl.load(b_span_at + column, mask=column_inside, other=0.0)
+        b_scale, b_zero = centred(b_low, b_span, tl.load(b_levels_at))
         out = (a_scale[:, None] * total + a_zero[:, None] * b_sums) * b_scale[None, :]
         out += (a_scale * a_sums + a_zero * (terms * depth))[:, None] * b_zero[None, :]
     if BIAS:
@@ -151,5 +159,5 @@ def _launch(
     _gathered[lambda tile: (triton.cdiv(rows, tile["BLOCK_M"]) * triton.cdiv(columns, tile["BLOCK_N"]),)](
         a_bytes, a_sums, a.low, a.span, a.levels, a.low.numel(), group_rows, *b,
         out if bias is None else bias, out, rows, columns, depth, *sizes, geometry.kernel, geometry.stride,
-        geometry.padding, BACKWARD=backward, BIAS=bias is not None,
+        geometry.padding, BACKWARD=backward, BIAS=bias is not None, POINTWISE=geometry[5:] == (1, 1, 0),
     )  # fmt: skip

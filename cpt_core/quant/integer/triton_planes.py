@@ -22,9 +22,13 @@ WIDE_LEVELS = 127 * 256 + 127
 ROWS, COLUMNS = 32, 128
 """Of the tile that a program takes at a time."""
 
+SPLITS = 64
+"""Of the rows when columns are summed up as floats."""
+
 _ROUNDER = tl.constexpr(12582912.0)  # as in triton_passes
 _MIN_SCALE = tl.constexpr(sbm.MIN_SCALE)
 _WIDE_LEVELS = tl.constexpr(float(WIDE_LEVELS))
+_TINY = tl.constexpr(torch.finfo(torch.float32).tiny)
 
 
 class Rows(NamedTuple):
@@ -35,13 +39,21 @@ class Rows(NamedTuple):
     """Of each row, int32."""
 
 
+class Turned(NamedTuple):
+    """Signed bytes, (columns, rows) of the codes that they were made from."""
+
+    bytes: Tensor
+    sums: Tensor
+    """Of each column of the codes, int64."""
+
+
 class Wide(NamedTuple):
     """Numbers as `(high * 256 + low) * scale`, turned: (columns, rows) of what they were made from."""
 
     high: Tensor
     low: Tensor
     sums: Tensor
-    """Of high * 256 + low along each row, float32."""
+    """Of high * 256 + low along each row, int64."""
     scale: Tensor
     """0-d."""
 
@@ -51,6 +63,13 @@ def scale_of(span, levels):
     """`Codes.scale`."""
     scale = tl.math.div_rn(span, levels.to(tl.float32))
     return tl.where(scale < _MIN_SCALE, _MIN_SCALE, scale)
+
+
+@triton.jit
+def centred(low, span, levels):
+    """Scale and zero point of signed bytes: the codes less the middle one."""
+    scale = scale_of(span, levels)
+    return scale, low + ((levels + 1) // 2).to(tl.float32) * scale
 
 
 @triton.jit
@@ -72,20 +91,38 @@ def _signed_rows(
 
 
 @triton.jit
-def _turned(codes_at, levels_at, bytes_at, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _turned(codes_at, levels_at, bytes_at, sums_at, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = (row < rows)[:, None] & (column < columns)[None, :]
     centre = ((tl.load(levels_at) + 1) // 2).to(tl.int16)
     codes = tl.load(codes_at + row.to(tl.int64)[:, None] * columns + column[None, :], mask=inside, other=0)
-    signed = (codes.to(tl.int16) - centre).to(tl.int8)
-    tl.store(bytes_at + column.to(tl.int64)[:, None] * rows + row[None, :], tl.trans(signed), mask=tl.trans(inside))
+    signed = tl.where(inside, codes.to(tl.int16) - centre, 0)
+    # Sums of integers are the same in whatever order programs add to them.
+    tl.atomic_add(sums_at + column, tl.sum(signed.to(tl.int32), axis=0).to(tl.int64), mask=column < columns)
+    to = column.to(tl.int64)[:, None] * rows + row[None, :]
+    tl.store(bytes_at + to, tl.trans(signed.to(tl.int8)), mask=tl.trans(inside))
 
 
 @triton.jit
+def _wide_scale(low_at, span_at, scale_at, groups, BLOCK: tl.constexpr):
+    """The scale at which the largest of all numbers is `WIDE_LEVELS`."""
+    largest = tl.zeros((BLOCK,), dtype=tl.float32)
+    for first in range(0, groups, BLOCK):
+        group = first + tl.arange(0, BLOCK)
+        low = tl.load(low_at + group, mask=group < groups, other=0.0)
+        high = low + tl.load(span_at + group, mask=group < groups, other=0.0)
+        largest = tl.maximum(largest, tl.abs(low), propagate_nan=tl.PropagateNan.ALL)
+        largest = tl.maximum(largest, tl.abs(high), propagate_nan=tl.PropagateNan.ALL)
+    # The maximum passes NaN over, the sum does not.
+    scale = tl.math.div_rn(tl.max(largest, axis=0) + tl.sum(largest * 0.0, axis=0), _WIDE_LEVELS)
+    tl.store(scale_at, tl.where(scale < _TINY, _TINY, scale))
+
+
+@triton.jit(do_not_specialize=["groups", "group_rows"])
 def _wide_turned(
-    codes_at, low_at, span_at, levels_at, wide_scale_at, high_bytes_at, low_bytes_at, rows, columns, groups, group_rows,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    codes_at, low_at, span_at, levels_at, wide_scale_at, high_bytes_at, low_bytes_at, sums_at,
+    rows, columns, groups, group_rows, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -99,10 +136,30 @@ def _wide_turned(
     fixed = tl.where(fixed > -_WIDE_LEVELS, fixed, -_WIDE_LEVELS)
     fixed = tl.where(fixed > _WIDE_LEVELS, _WIDE_LEVELS, fixed)
     fixed = ((fixed + _ROUNDER) - _ROUNDER).to(tl.int32)
+    fixed = tl.where(inside, fixed, 0)
+    tl.atomic_add(sums_at + column, tl.sum(fixed, axis=0).to(tl.int64), mask=column < columns)
     high = (fixed + 128) >> 8
     to = column.to(tl.int64)[:, None] * rows + row[None, :]
     tl.store(high_bytes_at + to, tl.trans(high.to(tl.int8)), mask=tl.trans(inside))
     tl.store(low_bytes_at + to, tl.trans((fixed - (high << 8)).to(tl.int8)), mask=tl.trans(inside))
+
+
+@triton.jit(do_not_specialize=["groups", "group_rows"])
+def _column_sums(
+    codes_at, low_at, span_at, levels_at, out_at, rows, columns, groups, group_rows, share,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """The sums of numbers, (splits, columns), of `share` rows each."""
+    split, column = tl.program_id(0), tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    levels, sums = tl.load(levels_at), tl.zeros((COLUMNS,), dtype=tl.float32)
+    for first in range(split * share, tl.minimum((split + 1) * share, rows), ROWS):
+        row = first + tl.arange(0, ROWS)
+        group, inside = row // group_rows % groups, (row < rows)[:, None] & (column < columns)[None, :]
+        low = tl.load(low_at + group, mask=row < rows, other=0.0)
+        scale = scale_of(tl.load(span_at + group, mask=row < rows, other=0.0), levels)
+        codes = tl.load(codes_at + row.to(tl.int64)[:, None] * columns + column[None, :], mask=inside, other=0)
+        sums += tl.sum(tl.where(inside, codes.to(tl.float32) * scale[:, None] + low[:, None], 0.0), axis=0)
+    tl.store(out_at + split * columns + column, sums, mask=column < columns)
 
 
 def signed_rows(x: Codes, columns: int) -> Rows:
@@ -116,25 +173,38 @@ def signed_rows(x: Codes, columns: int) -> Rows:
     return Rows(signed, sums)
 
 
-def turned(x: Codes, columns: int) -> Tensor:
-    """The codes of rows of `columns` as signed bytes, (columns, rows)."""
+def turned(x: Codes, columns: int) -> Turned:
+    """The codes of rows of `columns`."""
     rows = x.codes.numel() // columns
     signed = torch.empty((columns, rows), dtype=torch.int8, device=x.codes.device)
-    _turned[_tiles(rows, columns)](x.codes, x.levels, signed, rows, columns, ROWS=ROWS, COLUMNS=COLUMNS)
-    return signed
+    sums = torch.zeros(columns, dtype=torch.int64, device=x.codes.device)
+    _turned[_tiles(rows, columns)](x.codes, x.levels, signed, sums, rows, columns, ROWS=ROWS, COLUMNS=COLUMNS)
+    return Turned(signed, sums)
 
 
 def wide_turned(x: Codes, columns: int, group_rows: int = 1) -> Wide:
     """The numbers of rows of `columns` in 16-bit fixed point; groups of rows take turns, `group_rows` rows each."""
-    rows = x.codes.numel() // columns
-    largest = torch.maximum(x.low.abs(), (x.low + x.span).abs()).amax()
-    scale = (largest / WIDE_LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
-    high, low = (torch.empty((columns, rows), dtype=torch.int8, device=x.codes.device) for _ in range(2))
+    rows, groups, device = x.codes.numel() // columns, x.low.numel(), x.codes.device
+    scale = torch.empty((), device=device)
+    _wide_scale[1,](x.low, x.span, scale, groups, BLOCK=COLUMNS)
+    high, low = (torch.empty((columns, rows), dtype=torch.int8, device=device) for _ in range(2))
+    sums = torch.zeros(columns, dtype=torch.int64, device=device)
     _wide_turned[_tiles(rows, columns)](
-        *x, scale, high, low, rows, columns, x.low.numel(), group_rows, ROWS=ROWS, COLUMNS=COLUMNS
+        *x, scale, high, low, sums, rows, columns, groups, group_rows, ROWS=ROWS, COLUMNS=COLUMNS
     )
-    sums = high.sum(1, dtype=torch.int64) * 256 + low.sum(1, dtype=torch.int64)
-    return Wide(high, low, sums.to(torch.float32), scale)
+    return Wide(high, low, sums, scale)
+
+
+def bias_gradient(error: Codes, columns: int, group_rows: int = 1) -> Tensor:
+    """The sum over rows of `columns` of the numbers, whose groups of rows take turns, `group_rows` rows each."""
+    rows = error.codes.numel() // columns
+    splits = min(SPLITS, triton.cdiv(rows, ROWS))
+    share = triton.cdiv(triton.cdiv(rows, splits), ROWS) * ROWS
+    sums = torch.empty((splits, columns), device=error.codes.device)
+    _column_sums[splits, triton.cdiv(columns, COLUMNS)](
+        *error, sums, rows, columns, error.low.numel(), group_rows, share, ROWS=ROWS, COLUMNS=COLUMNS
+    )
+    return sums.sum(0)
 
 
 def _tiles(rows: int, columns: int) -> tuple[int, int]:

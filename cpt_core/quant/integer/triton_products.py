@@ -6,14 +6,13 @@ operands nor convolutions.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from cpt_core.quant.integer.codes import Codes
 from cpt_core.quant.integer.native_products import Geometry, Gradients, Wanted
 from cpt_core.quant.integer.triton_output import input_gradient, output
-from cpt_core.quant.integer.triton_planes import signed_rows, turned, wide_turned
-from cpt_core.quant.integer.triton_weight import Error, weight_gradient
+from cpt_core.quant.integer.triton_planes import Turned, Wide, bias_gradient, signed_rows, turned, wide_turned
+from cpt_core.quant.integer.triton_weight import weight_gradient
 
 
 def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
@@ -70,7 +69,7 @@ def _gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Of a pixel a row, of the weight as (out_channels, kernel, kernel, channels), and of the bias."""
     of_input, of_weight, of_bias = wanted
-    batch, out_channels, *_ = geometry.output_shape()
+    out_channels = geometry.out_channels
     dx = dw = dbias = None
     if of_input:
         rows = signed_rows(error, out_channels).bytes
@@ -78,20 +77,12 @@ def _gradients(
         dx = input_gradient(geometry, error, group_rows, rows, weight)
     if of_weight:
         if error.low.dim():
-            wide = wide_turned(error, out_channels, group_rows)
-            turned_error = Error(wide.high, wide.low, wide.scale, torch.zeros_like(wide.scale))
-            sums = wide.sums.to(torch.float64)[None, :]
+            error_turned: Turned | Wide = wide_turned(error, out_channels, group_rows)
         else:
-            centre = (error.levels + 1) // 2
-            turned_error = Error(turned(error, out_channels), None, error.scale, error.low + centre * error.scale)
-            sums = error.codes.view(batch, -1, out_channels).sum(0, dtype=torch.int64) - centre * batch
-        dw = weight_gradient(geometry, turned_error, sums.to(torch.float64), x, turned(x, geometry.channels))
+            error_turned = turned(error, out_channels)
+        dw = weight_gradient(geometry, error, error_turned, x, turned(x, geometry.channels))
     if of_bias:
-        groups = error.low.numel()
-        codes = error.codes.view(-1, groups, group_rows if groups > 1 else 1, out_channels)
-        terms = codes.shape[0] * codes.shape[2]
-        sums = codes.sum((0, 2), dtype=torch.int64).to(torch.float32)
-        dbias = (sums * error.scale.view(-1, 1) + error.low.view(-1, 1) * terms).sum(0)
+        dbias = bias_gradient(error, out_channels, group_rows)
     return dx, dw, dbias
 
 
