@@ -196,6 +196,35 @@ def replays() -> Iterator[Check]:
     torch.use_deterministic_algorithms(False)
 
 
+def trainings() -> Iterator[Check]:
+    """Final loss of a job that asks for CUDA graphs and of one that does not, by `cpt train`: the same."""
+    losses = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for graphed in (True, False):
+            spec = {
+                "model": {"name": "resnet8"},
+                "dataset": {"name": "digits"},
+                "precision": {"schedule": "cosine", "min_bits": 3, "max_bits": 12, "cycles": 2, "backend": "int8"},
+                "training": {"steps": 40, "batch_size": 64},
+                "resources": {"device": "cuda", "cuda_graphs": graphed},
+            }
+            path = Path(temporary) / "job.json"
+            path.write_text(json.dumps(spec))
+            losses.append(_trained(path, Path(temporary))["loss"])
+    yield check("a training with CUDA graphs: difference of the test loss", abs(losses[0] - losses[1]), 0.0)
+
+
+def _trained(spec: Path, folder: Path) -> dict[str, Any]:
+    """The result of a job, by `cpt train`; its data and checkpoints lie in `folder`."""
+    train = (sys.executable, "-m", "cpt_client", "train", str(spec), "--json")
+    places = ("--data-root", str(folder), "--storage", str(folder / f"storage-{spec.stem}"))
+    root = Path(__file__).parents[1]
+    output = subprocess.run([*train, *places], stdout=subprocess.PIPE, cwd=root, check=True).stdout
+    (run,) = json.loads(output)["runs"]
+    result: dict[str, Any] = run["end"]["result"]
+    return result
+
+
 def flatness() -> dict[str, float]:
     """Seconds of one product of 4096 x 4096 codes at each width, also as FP8, and of torch's in fp32 and TF32."""
     import torch
@@ -230,9 +259,7 @@ def steps() -> dict[str, Any]:
 
     machine = measure_machine(device="cuda")
     meter = energy.open_meter("cuda")
-    extra = {"int8, 3 bits forward", "fp8", "fp32, no graph", "simulated, no graph", "int8, no graph"} & set(
-        forms.available("cuda")
-    )
+    extra = {"int8, 3 bits forward", "fp8"} & set(forms.available("cuda"))
     wanted = [*forms.defaults("cuda"), *sorted(extra)]
     made = {name: measure(load, wanted, machine, rounds=ROUNDS, device="cuda") for name, load in WORKLOADS.items()}
     joules = {name: measure_joules(load, wanted, meter, device="cuda") for name, load in WORKLOADS.items()}
@@ -245,7 +272,6 @@ def steps() -> dict[str, Any]:
 def scaling() -> dict[int, float]:
     """Samples a second of the published ResNet-38 on 1, 2, ... all GPUs, 128 images each, by DDP and NCCL."""
     import torch
-    from kept import ROOT
     from trainings import shortened, write_images
 
     rates = {}
@@ -258,12 +284,9 @@ def scaling() -> dict[int, float]:
             spec = shortened(
                 "cifar10/resnet38-static-8", STEPS, training={"batch_size": 128 * ranks}, resources=resources
             )
-            (folder / f"{ranks}.json").write_text(spec.model_dump_json())
-            train = (sys.executable, "-m", "cpt_client", "train", f"{folder}/{ranks}.json", "--json")
-            storage = ("--data-root", str(folder), "--storage", f"{folder}/storage-{ranks}")
-            output = subprocess.run([*train, *storage], stdout=subprocess.PIPE, cwd=ROOT, check=True).stdout
-            (run,) = json.loads(output)["runs"]
-            rates[ranks] = run["end"]["result"]["samples_per_second"]
+            path = folder / f"{ranks}.json"
+            path.write_text(spec.model_dump_json())
+            rates[ranks] = _trained(path, folder)["samples_per_second"]
     return rates
 
 
@@ -287,7 +310,7 @@ def main() -> int:
     if device == "cuda":
         import torch
 
-        checks.extend(replays())
+        checks += [*replays(), *trainings()]
         report |= {"device": torch.cuda.get_device_name(), "seconds_of_a_product": flatness(), "steps": steps()}
         report["samples_per_second"] = scaling()
     print(json.dumps(report, indent=1))

@@ -28,8 +28,8 @@ class Form:
 
     prepare: Callable[[nn.Module], None] = lambda _model: None
     """Changes the model, in place."""
-    within: Callable[[str], AbstractContextManager[object]] = lambda _device: onednn.linear_layers()
-    """What each step runs in on a kind of device, "cpu" or "cuda"; by default what a training does."""
+    within: Callable[[str], AbstractContextManager[object]] = lambda device: _fp32(device)
+    """What each step runs in on a kind of device, "cpu" or "cuda"; by default what a training does, without TF32."""
     available: Callable[[str], bool] = lambda _device: True
     """Whether this machine's device of a kind can take it."""
     graphed: bool = False
@@ -100,7 +100,7 @@ def _has_compiler(device: str) -> bool:
 
 
 FORMS: dict[str, Form] = {
-    BASE: Form(within=_fp32, graphed=True),
+    BASE: Form(graphed=True),
     "fp32, torch's products": Form(
         within=lambda _device: nullcontext(),
         available=lambda device: device == "cpu" and onednn.pays(),
@@ -119,9 +119,9 @@ FORMS: dict[str, Form] = {
     ),
     "fp8": Form(partial(_quantized, backend="fp8"), available=_has_fp8, graphed=True, by_default=False),
     "int8, 3 bits forward": Form(partial(_quantized, backend="int8", forward_bits=3), graphed=True, by_default=False),
-    "fp32, no graph": Form(within=_fp32, available=_is_gpu, by_default=False),
-    "simulated, no graph": Form(partial(_quantized, backend="simulated"), available=_is_gpu, by_default=False),
-    "int8, no graph": Form(partial(_quantized, backend="int8"), available=_is_gpu, by_default=False),
+    "fp32, no graph": Form(available=_is_gpu),
+    "simulated, no graph": Form(partial(_quantized, backend="simulated"), available=_is_gpu),
+    "int8, no graph": Form(partial(_quantized, backend="int8"), available=_is_gpu),
 }
 """All forms, by name."""
 

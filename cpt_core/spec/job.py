@@ -70,9 +70,10 @@ class ResourceSpec(SpecModel):
     deterministic: Annotated[bool, Field(exclude_if=lambda wanted: wanted)] = True
     """Have GPUs use algorithms that give the same bits each time, where there are any, so that a resumed run equals an
     unbroken one; a CPU always does."""
-    cuda_graphs: Annotated[bool, Field(exclude_if=lambda wanted: wanted)] = True
-    """Have GPUs replay forward and backward passes as CUDA graphs, which saves what launching each kernel costs, of
-    built-in models and torchvision's, without accumulation and `sync_ranges`. Same numbers, some more memory."""
+    cuda_graphs: Annotated[bool, Field(exclude_if=lambda wanted: not wanted)] = False
+    """Have a GPU replay forward and backward passes as CUDA graphs, which saves the time that launching each kernel
+    takes. For built-in models and torchvision's, on one device, without accumulation; same numbers, more memory. On a
+    CPU it changes nothing."""
     queue: Name = "default"
     """Queue to wait in; workers listen to named queues."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
@@ -219,6 +220,19 @@ class JobSpec(SpecModel):
             if (uneven := self._uneven(nodes)) is not None:
                 raise field_error(*uneven)
 
+    def _check_graphs(self) -> None:
+        if not self.resources.cuda_graphs:
+            return
+        pointer = "/resources/cuda_graphs"
+        if self.resources.devices * self.resources.nodes > 1:
+            raise field_error(pointer, "DDP's passes cannot be replayed: use one device on one node, or leave it out")
+        if self.training.accumulation > 1:
+            raise field_error(pointer, "gradients of several parts cannot be summed: set training.accumulation to 1")
+        if isinstance(self.model, ExternalModel) and self.model.source != "torchvision":
+            raise field_error(
+                pointer, f"{self.model.name} may decide step by step what to do, which a graph cannot: leave it out"
+            )
+
     @model_validator(mode="after")
     def _cross_field_rules(self) -> Self:
         self._check_length()
@@ -234,4 +248,5 @@ class JobSpec(SpecModel):
                 "training in full precision keeps no ranges to quantise with: set 32, or leave it out",
             )
         self._check_shares()
+        self._check_graphs()
         return self

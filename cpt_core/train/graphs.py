@@ -13,23 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cpt_core.spec import ExternalModel, JobSpec
 from cpt_core.train.buffers import buffers_kept
 
 LIMIT = 8
 """Graphs that a model can have: each keeps memory of its own. Further shapes of batches go without."""
 
 Forward = Callable[..., Any]
-
-
-def suit(spec: JobSpec) -> bool:
-    """Whether a job's steps are the same kernels on the same memory each time, so that they can be replayed.
-
-    Code from outside may decide in Python, step by step, what to do; torchvision's does not. Gradients of several parts
-    of a batch are summed where a graph leaves them, and a collective amid a pass is better not part of one.
-    """
-    ours = not isinstance(spec.model, ExternalModel) or spec.model.name.startswith("torchvision/")
-    return ours and spec.training.accumulation == 1 and not spec.precision.sync_ranges
 
 
 class GraphedForward:

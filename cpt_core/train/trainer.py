@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -29,12 +29,12 @@ from cpt_core.schedules import runs
 from cpt_core.seeding import derive
 from cpt_core.spec import AutoPrecision
 from cpt_core.spent import Spent
-from cpt_core.train import graphs
 from cpt_core.train.account import Account
 from cpt_core.train.averaging import Averaging
 from cpt_core.train.buffers import buffers_kept, overwrite, pack, persistent_buffers, unpack
 from cpt_core.train.errors import DivergedError, SpecError
 from cpt_core.train.evaluation import better, evaluate
+from cpt_core.train.graphs import GraphedForward
 from cpt_core.train.optimizer import learning_rate, make_optimizer, restore, state_tensors
 from cpt_core.train.range_test import RangeTest
 from cpt_core.train.ranks import Ranks
@@ -90,10 +90,16 @@ class Trainer:
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)
-        if ranks.device.type == "cuda" and spec.resources.cuda_graphs and graphs.suit(spec):
-            graphs.GraphedForward(self.model, self.precision.mode)
+        # What DDP holds on to while it waits for gradients would break a capture, and one rank has nothing to average.
+        self.graphed = spec.resources.cuda_graphs and ranks.device.type == "cuda"
         # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
-        self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        self.ddp: nn.Module = (
+            self.model
+            if self.graphed
+            else DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        )
+        if self.graphed:
+            GraphedForward(self.model, self.precision.mode)
         if ranks.world_size > 2:
             self._settle_buckets()
         self.best: Best | None = None
@@ -209,13 +215,18 @@ class Trainer:
             noise = derive(self.spec.training.seed, "noise", step * accumulation + part, self.ranks.rank)
             torch.manual_seed(noise)
             self.precision.reseed(noise)
-            # During the last backward pass DDP averages the gradients over the ranks.
-            with nullcontext() if part == accumulation - 1 else self.ddp.no_sync(), onednn.linear_layers():
+            with self._averaged(last=part == accumulation - 1), onednn.linear_layers():
                 loss, right, samples = self.task.forward(self.ddp, step, part)
                 (loss / accumulation).backward()  # type: ignore[no-untyped-call]
             loss_sum = loss_sum + loss.detach() * samples
             correct = correct + right
         return loss_sum, correct
+
+    def _averaged(self, *, last: bool) -> AbstractContextManager[None]:
+        """What the part of a batch is taken in: DDP averages gradients over the ranks in the last backward pass."""
+        if last or not isinstance(self.ddp, DistributedDataParallel):
+            return nullcontext()
+        return self.ddp.no_sync()
 
     def evaluate(self, done: int) -> Evaluation:
         """Quality after `done` steps, of the averaged weights if there are any."""

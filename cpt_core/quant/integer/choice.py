@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import nn
 
 from cpt_core.quant import gpu, native
@@ -67,8 +66,8 @@ def _can(layer: nn.Module) -> bool:
 def _pays(layer: nn.Module) -> bool:
     weights = [parameter for parameter in layer.parameters() if parameter.dim() > 1]
     device = weights[0].device
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= gpu.MIN_CAPABILITY
+    if device.type == "cuda":  # there convolutions on integers take up to twice the time of cuDNN's, see docs/gpu.md
+        fast = gpu.takes(device) and not isinstance(layer, nn.Conv2d)
     else:
         fast = native.instructions() != "none"
     return fast and all(weight[0].numel() >= MIN_TERMS for weight in weights)
