@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 VERSION = "1.32"
+REQUIRED = ("CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN")
+"""Secrets without which compose does nothing."""
 LAST_WORDS = 10.0
 """Seconds that a worker takes at most after its grace: it parts from the API and the broker."""
 
@@ -131,16 +134,40 @@ def test_containers_are_limited_restarted_watched_and_have_no_rights_to_spare() 
         assert "--mount" not in dockerfile, "BuildKit alone knows it"
 
 
-@pytest.mark.parametrize("files", [("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
-def test_compose_takes_the_files(files: tuple[str, ...]) -> None:
+def test_images_are_labelled_with_the_version_that_is_in_them() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for role in ("api", "worker"):
+        assert f"\nARG VERSION={version}\n" in (ROOT / f"docker/{role}.Dockerfile").read_text()
+    images = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
+    assert {image["newTag"] for image in images} == {version}
+
+
+@pytest.mark.parametrize("more", [None, "gpu", "secrets"])
+def test_compose_takes_the_files(more: str | None) -> None:
     program = shutil.which("docker-compose")
     if program is None:
         pytest.skip("docker-compose is not installed")
-    secrets = {"CPT_DATABASE_PASSWORD": "x" * 20, "CPT_AGENT_TOKEN": "x" * 20}
+    files = ["docker-compose.yml", *([f"docker-compose.{more}.yml"] if more else [])]
     named = [part for file in files for part in ("-f", file)]
     command = [program, *named, "--profile", "monitoring", "config", "--quiet"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | secrets, capture_output=True, text=True, check=False)
+    env = os.environ | dict.fromkeys(REQUIRED, "x" * 20)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_secret_is_asked_for_and_may_be_a_file() -> None:
+    example = (ROOT / ".env.example").read_text()
+    assert all(f"\n{name}=\n" in example for name in REQUIRED), "nothing is filled in"
+    text = (ROOT / "docker-compose.yml").read_text()
+    files = compose_file("docker-compose.secrets.yml")
+    for name in REQUIRED:
+        assert set(re.findall(rf"\${{{name}[^}}]*}}", text)) == {f"${{{name}:?set it in .env}}"}
+        assert name in files["secrets"]
+    given = {name: set(service["secrets"]) for name, service in files["services"].items()}
+    for name, service in compose_file()["services"].items():
+        taken = {*re.findall(r"(CPT_\w+_(?:PASSWORD|TOKEN))", yaml.safe_dump(service))}
+        assert given.get(name, set()) == taken, name
+    assert set(files["secrets"]) == set.union(*given.values())
 
 
 def test_the_dashboard_and_the_configuration_of_prometheus_are_where_the_monitoring_profile_looks() -> None:
