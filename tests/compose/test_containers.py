@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import yaml
 
 from tests.compose.conftest import ROOT, SECRETS, Containers, compose
+from tests.deploy.test_manifests import compose_file
 from tests.e2e.stack import until
 
 pytestmark = pytest.mark.timeout(3600)
@@ -131,6 +136,34 @@ def test_prometheus_reads_the_api_with_its_token_alone(containers: Containers) -
     token = {"Authorization": f"Bearer {containers.env['CPT_METRICS_TOKEN']}"}
     assert "cpt_jobs" in containers.http.get("/metrics", headers=token).text
     assert containers.http.get("/metrics", headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+def test_the_profile_monitoring_has_a_prometheus_that_reads_api_and_workers(containers: Containers) -> None:
+    image = compose_file()["services"]["prometheus"]["image"]
+    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
+        pytest.skip(f"{image} is not here: docker pull {image}")
+    containers.run("--profile", "monitoring", "up", "-d", "--no-build", "prometheus")
+    (container,) = containers.ids("prometheus")
+
+    def ask(what: str) -> Any:
+        url = f"http://127.0.0.1:9090/api/v1/{what}"
+        return json.loads(containers.docker("exec", container, "wget", "-q", "-O", "-", url))["data"]
+
+    def read() -> bool:
+        return {target["labels"]["job"] for target in ask("targets")["activeTargets"] if target["health"] == "up"} == {
+            "cpt-api",
+            "cpt-worker",
+        }
+
+    until(lambda: _health(containers, container) == "healthy", "prometheus to be healthy", 60)
+    until(read, "prometheus to have read an API and a worker", 90)
+    panels = json.loads((ROOT / "deploy/grafana/cpt-service.json").read_text())["panels"]
+    scaling = yaml.safe_load((ROOT / "deploy/kubernetes/keda/scaled-objects.yaml").read_text())["spec"]["triggers"]
+    queries = [target["expr"] for panel in panels for target in panel["targets"]]
+    for query in (*queries, *(trigger["metadata"]["query"] for trigger in scaling)):
+        ask(f"query?{urlencode({'query': query})}")  # refuses what is no query
+    (number,) = ask(f"query?{urlencode({'query': scaling[0]['metadata']['query']})}")["result"]
+    assert number["value"][1] == "0", "workers to have, while nothing waits or runs"
 
 
 @pytest.mark.parametrize("name", ["CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN"])

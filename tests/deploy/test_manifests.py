@@ -14,12 +14,15 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 VERSION = "1.32"
 REQUIRED = ("CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN")
 """Secrets without which compose does nothing."""
+LAST_ANSWERS = 10.0
+"""Seconds that the API takes at most to stop, 3 of them for open requests."""
 LAST_WORDS = 10.0
 """Seconds that a worker takes at most after its grace: it parts from the API and the broker."""
 
@@ -47,6 +50,12 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("document", NATIVE, ids=name_of)
 def test_every_object_fits_the_schema_of_kubernetes(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def test_kedas_object_fits_its_schema() -> None:
+    (found,) = [each for each in OBJECTS if each["kind"] == "ScaledObject"]
+    read = ScaledObject.model_validate(found).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert read == found, "the models leave out what they do not know"
 
 
 def test_a_misspelt_field_is_noticed() -> None:
@@ -81,6 +90,31 @@ def test_no_pod_runs_as_root_or_writes_its_own_files(name: str, pod: dict[str, A
         assert rights["readOnlyRootFilesystem"]
         assert not rights["allowPrivilegeEscalation"]
         assert rights["capabilities"]["drop"] == ["ALL"]
+
+
+def test_there_is_all_that_the_service_needs() -> None:
+    kinds: dict[str, set[str]] = {}
+    for each in OBJECTS:
+        kinds.setdefault(each["kind"], set()).add(each["metadata"]["name"])
+    deployments = {"cpt-api", "cpt-worker-cpu", "cpt-worker-cuda"}
+    assert kinds["Deployment"] == kinds["PodDisruptionBudget"] == deployments
+    assert kinds["Job"] == {"cpt-migrate"}
+    assert kinds["HorizontalPodAutoscaler"] == {"cpt-api"}
+    assert kinds["ScaledObject"] == {"cpt-worker-cpu"}
+    devices = {
+        name: {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}["CPT_DEVICE"]
+        for name, pod in pods()
+        if "worker" in name
+    }
+    assert devices == {"Deployment-cpt-worker-cpu": "cpu", "Deployment-cpt-worker-cuda": "cuda"}
+
+
+def test_the_api_is_taken_out_of_service_before_it_is_told_to_stop() -> None:
+    (api,) = [pod["spec"] for name, pod in pods() if name == "Deployment-cpt-api"]
+    (container,) = api["containers"]
+    leaving = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert leaving >= container["readinessProbe"]["periodSeconds"]
+    assert api["terminationGracePeriodSeconds"] >= leaving + LAST_ANSWERS, "then open requests are answered"
 
 
 def test_selectors_find_their_pods() -> None:
