@@ -94,8 +94,8 @@ def test_a_forked_launcher_and_its_rank_show_the_mark_of_their_run(start):
     until(lambda: len(members(run.mark)) == 2)
     rank = until(lambda: run.tree.ranks().get(0))
     assert psutil.Process(rank).environ()[MARK] == run.mark
+    until(lambda: psutil.Process(rank).name() == "cpt-rank")
     assert os.getsid(rank) == rank
-    assert psutil.Process(rank).name() == "cpt-rank"
 
 
 def test_ranks_under_torchrun_inherit_the_environment_that_their_launcher_was_given(start):
