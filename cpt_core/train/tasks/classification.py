@@ -69,7 +69,7 @@ class Classification(Task):
             rank=self._ranks.rank,
             world_size=self._ranks.world_size,
         ):
-            parts = inputs.split(IMAGES_AT_ONCE) if device.type == "cpu" else (inputs,)
+            parts = torch.split(inputs, IMAGES_AT_ONCE if device.type == "cpu" else len(inputs) or 1)
             logits = torch.cat([model(part) for part in parts])
             loss += F.cross_entropy(logits.double(), labels, reduction="sum")
             correct += (logits.argmax(1) == labels).sum()
