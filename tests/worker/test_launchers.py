@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import uuid
 
@@ -135,3 +136,15 @@ def test_with_the_fork_server_go_its_runs_and_the_next_is_started_as_a_program(t
     )
     assert asked is None
     server.close()
+
+
+JOINED = """
+from cpt_core.forkserver import _join_pages
+rows = [bytes([number % 256]) * 100_000 for number in range(400)]
+_join_pages()
+assert rows == [bytes([number % 256]) * 100_000 for number in range(400)]
+"""
+
+
+def test_memory_in_large_pages_holds_what_it_held():
+    subprocess.run([sys.executable, "-c", JOINED], check=True)
