@@ -24,7 +24,7 @@ import select
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -32,7 +32,6 @@ from cpt_core import launch, tracing
 from cpt_core.process import MARK, die_with_parent, settle_threads, show_mark
 
 LARGEST_MESSAGE = 2**17
-_QUIET_SECONDS = 0.1
 _HUGE_PAGE = 2**21
 _MADV_COLLAPSE = 25
 
@@ -42,11 +41,10 @@ def main() -> int:
     control = socket.socket(fileno=int(sys.argv[1]))
     die_with_parent(int(sys.argv[2]))
     _prepare()
-    joined = False
+    pages = _large_pages()
     while True:
-        if not joined and not select.select([control], [], [], _QUIET_SECONDS)[0]:  # nobody waits for it
-            _join_pages()
-            joined = True
+        while not select.select([control], [], [], 0)[0] and (page := next(pages, None)) is not None:
+            _join(page)  # some milliseconds, for which a request has to wait
         message, files, _, _ = socket.recv_fds(control, LARGEST_MESSAGE, 1)
         if not message:
             return 0
@@ -75,21 +73,22 @@ def _prepare() -> None:
     gc.freeze()  # a collection in a child would copy every page it looks at
 
 
-def _join_pages() -> None:
-    """Have this process's own memory in pages of 2 MiB, where Linux can do that (since 6.1) and has room.
+def _large_pages() -> Iterator[int]:
+    """Where this process's own memory could be in pages of 2 MiB."""
+    for mapping in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+        place, access, _offset, _device, _inode, *name = mapping.split(maxsplit=5)
+        if access.startswith("rw") and name in ([], ["[heap]"]):
+            begin, end = (int(address, 16) for address in place.split("-"))
+            yield from range(-(-begin // _HUGE_PAGE) * _HUGE_PAGE, end - _HUGE_PAGE + 1, _HUGE_PAGE)
+
+
+def _join(page: int) -> None:
+    """Make one page of many small ones, where Linux can do that (since 6.1) and has room; else all stays as it is.
 
     A fork copies an entry for each page, and the child's end drops it again: both take a third of the time then. What
     a child writes to is copied in small pages as before.
     """
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for mapping in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
-        place, access, _offset, _device, _inode, *name = mapping.split(maxsplit=5)
-        if not access.startswith("rw") or name not in ([], ["[heap]"]):
-            continue
-        begin, end = (int(address, 16) for address in place.split("-"))
-        for page in range(-(-begin // _HUGE_PAGE) * _HUGE_PAGE, end - _HUGE_PAGE + 1, _HUGE_PAGE):
-            madvise(page, _HUGE_PAGE, _MADV_COLLAPSE)  # what cannot be joined stays as it is
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(page), ctypes.c_size_t(_HUGE_PAGE), _MADV_COLLAPSE)
 
 
 def _fork(run: Callable[[], int]) -> int:

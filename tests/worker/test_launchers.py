@@ -139,9 +139,10 @@ def test_with_the_fork_server_go_its_runs_and_the_next_is_started_as_a_program(t
 
 
 JOINED = """
-from cpt_core.forkserver import _join_pages
+from cpt_core.forkserver import _join, _large_pages
 rows = [bytes([number % 256]) * 100_000 for number in range(400)]
-_join_pages()
+for page in _large_pages():
+    _join(page)
 assert rows == [bytes([number % 256]) * 100_000 for number in range(400)]
 """
 
