@@ -27,9 +27,9 @@ RING_ENTRIES = 2000
 RETRY_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
 """After so much silence listeners are sent a comment, so that proxies and clients know the connection to be alive."""
-LISTENER_SECONDS = 0.00005
-"""What one listener adds to the pause after each read: about twice what sending to it takes. So many of them get fewer
-and larger messages, and leave room for the requests that make the log grow."""
+LISTENER_SECONDS = 0.00003
+"""What one listener adds to the pause after each read: somewhat more than sending to it takes. So many of them get
+fewer and larger messages, and leave room for the requests that make the log grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,14 @@ class Feed:
             if batch.more:
                 self._dirty.set()
             elif self.end is None:
-                await asyncio.sleep(max(self._interval, self.listeners * LISTENER_SECONDS))
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Leave time to the listeners, and as much again as they have taken beyond it."""
+        pause = max(self._interval, self.listeners * LISTENER_SECONDS)
+        began = time.monotonic()
+        await asyncio.sleep(pause)
+        await asyncio.sleep(max(0.0, time.monotonic() - began - pause))
 
     def _take(self, batch: Batch) -> None:
         if batch.head > self.head or batch.end is not None:
