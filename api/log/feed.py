@@ -27,9 +27,6 @@ RING_ENTRIES = 2000
 RETRY_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
 """After so much silence listeners are sent a comment, so that proxies and clients know the connection to be alive."""
-LISTENER_SECONDS = 0.00003
-"""What one listener adds to the pause after each read: somewhat more than sending to it takes. So many of them get
-fewer and larger messages, and leave room for the requests that make the log grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +115,14 @@ class Feed:
                 await self._pause()
 
     async def _pause(self) -> None:
-        """Leave time to the listeners, and as much again as they have taken beyond it."""
-        pause = max(self._interval, self.listeners * LISTENER_SECONDS)
+        """Let the listeners send, then leave as much time again to the requests that make the log grow.
+
+        So many listeners get fewer and larger messages.
+        """
         began = time.monotonic()
-        await asyncio.sleep(pause)
-        await asyncio.sleep(max(0.0, time.monotonic() - began - pause))
+        for _ in range(2):  # uvloop writes what has been sent at the end of a round
+            await asyncio.sleep(0)
+        await asyncio.sleep(max(self._interval, time.monotonic() - began))
 
     def _take(self, batch: Batch) -> None:
         if batch.head > self.head or batch.end is not None:
