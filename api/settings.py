@@ -7,34 +7,36 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 from sqlalchemy import make_url
 
 from cpt_core.logs import Format
-from cpt_core.settings import SECRETS_DIR, CommaSeparated, StorageUrl
+from cpt_core.settings import CommaSeparated, Settings, StorageUrl, with_password
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
-DEFAULT_SECRETS = frozenset({"", "change-me", "changeme", "secret", "password", "test", "postgres", "cpt", "admin"})
-"""What nobody may use as a secret."""
+DEFAULT_SECRETS = frozenset(
+    {"", "change-me", "changeme", "secret", "password", "test", "postgres", "cpt", "admin", "file"}
+)
+"""What nobody may use as a password; `file` is what stands in `.env` for one that is in a file."""
+
+_MAKE_ONE = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
 
 
-class ApiSettings(BaseSettings):
+class ApiSettings(Settings):
     """Everything an operator can set for the API."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="CPT_",
-        secrets_dir=SECRETS_DIR,
-        extra="ignore",
-        use_attribute_docstrings=True,
-    )
 
     database_url: SecretStr = SecretStr("sqlite:///cpt.db")
     """`sqlite:///file` or `postgresql+psycopg://user:password@host/name`."""
+    database_password: SecretStr | None = None
+    """The password of `database_url`, if it is not in it: any characters, and in a file of its own."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey: doorbells to workers and wake-ups between API processes. Nothing is lost when it is."""
+    broker_password: SecretStr | None = None
+    """The password of `broker_url`, likewise."""
     agent_token: SecretStr
     """Shared secret with which workers claim jobs; 16 characters or more."""
     host: str = "127.0.0.1"
@@ -66,7 +68,7 @@ class ApiSettings(BaseSettings):
     max_append_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     """Largest request body from a worker."""
     metrics_token: SecretStr | None = None
-    """Bearer token with which Prometheus reads `/metrics`; null: only from this machine."""
+    """Bearer token with which Prometheus reads `/metrics`, 16 characters or more; null: only from this machine."""
     audit_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Days after which entries of the audit log are deleted; null: they are kept for ever."""
     log_format: Format = "text"
@@ -81,16 +83,23 @@ class ApiSettings(BaseSettings):
     separated by commas. Empty: public addresses over https alone."""
 
     @model_validator(mode="after")
+    def _join_passwords(self) -> Self:
+        self.database_url = with_password(self.database_url, self.database_password)
+        self.broker_url = with_password(self.broker_url, self.broker_password)
+        return self
+
+    @model_validator(mode="after")
     def _refuse_default_secrets(self) -> Self:
-        token = self.agent_token.get_secret_value()
-        if token.lower() in DEFAULT_SECRETS or len(token) < 16:
-            raise ValueError(
-                "CPT_AGENT_TOKEN must be a secret of 16 characters or more; make one with "
-                "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
-            )
-        database = make_url(self.database_url.get_secret_value())
-        if (database.password or "x").lower() in DEFAULT_SECRETS and not _is_loopback(database.host or "localhost"):
-            raise ValueError("CPT_DATABASE_URL has a password that everybody would try first: set another")
+        for name, token in (("CPT_AGENT_TOKEN", self.agent_token), ("CPT_METRICS_TOKEN", self.metrics_token)):
+            if token is not None and len(token) < 16:
+                raise ValueError(f"{name} must be a secret of 16 characters or more; {_MAKE_ONE}")
+        database, broker = make_url(self.database_url.get_secret_value()), urlsplit(self.broker_url.get_secret_value())
+        for name, password, host in (
+            ("CPT_DATABASE", database.password, database.host),
+            ("CPT_BROKER", broker.password, broker.hostname),
+        ):
+            if password is not None and password.lower() in DEFAULT_SECRETS and not _is_loopback(host or "localhost"):
+                raise ValueError(f"{name}_URL or _PASSWORD has a password that everybody would try first: set another")
         return self
 
     @field_validator("cors_origins")

@@ -20,7 +20,7 @@ RUN pip --python /opt/cpt/bin/python install --no-cache-dir --no-compile --no-de
  && python docker/trim.py /opt/cpt/lib/python3.11/site-packages
 
 FROM python:3.11-slim-bookworm
-ARG VERSION=dev
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="cpt-service-api" \
       org.opencontainers.image.description="CPT Service: the HTTP API" \
       org.opencontainers.image.version="$VERSION" \

@@ -1,8 +1,8 @@
 """Take from an image's packages what a server never reads: python docker/trim.py SITE_PACKAGES.
 
 Only files that no code path of the API opens: tests, sources of compiled modules, debugging symbols, what draws in
-terminals, dialects of other databases, boto's descriptions of the services that are no storage, and of Plotly all but
-its JavaScript.
+terminals, dialects of other databases, ways to other brokers, boto's descriptions of the services that are no storage,
+and of Plotly all but its JavaScript.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 
 SOURCES = (".pyx", ".pxd", ".pxi", ".pyi", ".c", ".cpp", ".h", ".a")
-BOTO_SERVICES = {"s3", "sts", "sso", "sso-oidc", "signin"}
-"""Storage, and the ways to credentials for it."""
 UNUSED = (
     # The client's, which come with the package, and those of Celery's own command.
     *("cpt_client", "markdown_it", "prompt_toolkit", "pygments", "rich", "typer", "wcwidth"),
@@ -27,17 +25,23 @@ UNUSED = (
     "botocore/cacert.pem",  # certifi's are taken
     "dateutil/zoneinfo",  # the system's are taken
     "pydantic/v1",
+    "fastapi/.agents",
     "narwhals",
-    "plotly/express",
-    "plotly/figure_factory",
-    "plotly/graph_objs",
-    "plotly/graph_objects",
-    "plotly/labextension",
-    "plotly/matplotlylib",
-    "plotly/package_data/widgetbundle.js",
     "../../../share/jupyter",
-    "plotly/validators",
 )
+KEPT = {
+    # Of Plotly the dashboard has the script, and takes it out of the package.
+    "plotly": {"__init__.py", "package_data"},
+    "plotly/package_data": {"plotly.min.js"},
+    "_plotly_utils": {"__init__.py", "importers.py"},
+    # Doorbells go by Redis.
+    "kombu/transport": {"__init__.py", "base.py", "native_delayed_delivery.py", "pyamqp.py", "redis.py", "virtual"},
+    "botocore/data": {
+        *("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json"),
+        *("s3", "sts", "sso", "sso-oidc", "signin"),  # storage, and the ways to credentials for it
+    },
+}
+"""Folders of which nothing else is used."""
 
 
 def main() -> None:
@@ -46,11 +50,14 @@ def main() -> None:
     # SQLAlchemy's and Alembic's `testing` are imported by nobody but tests either.
     unwanted = [path for name in ("tests", "testing", "__pycache__") for path in packages.rglob(name)]
     unwanted += [packages / folder for folder in UNUSED]
-    unwanted += [folder for folder in packages.glob("botocore/data/*/") if folder.name not in BOTO_SERVICES]
     unwanted += [path for name in ("RECORD", "sboms") for path in packages.glob(f"*.dist-info/{name}")]
-    unwanted += [path for path in packages.glob("plotly/*.py") if path.name != "__init__.py"]
+    unwanted += [
+        path for folder, kept in KEPT.items() for path in (packages / folder).iterdir() if path.name not in kept
+    ]
     for path in unwanted:
         path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+    for path in packages.glob("*.dist-info/METADATA"):
+        path.write_text(path.read_text().partition("\n\n")[0] + "\n")  # without the page for PyPI
     for path in packages.rglob("*"):
         if path.suffix in SOURCES and path.is_file():
             path.unlink()

@@ -21,7 +21,7 @@ RUN pip --python /opt/cpt/bin/python install --no-cache-dir --no-deps --target /
  && test -f /opt/own/cpt_core/quant/_native*.so
 
 FROM python:3.11-slim-bookworm
-ARG VERSION=dev
+ARG VERSION=0.1.0
 ARG RUNTIME_PACKAGES
 LABEL org.opencontainers.image.title="cpt-service-worker" \
       org.opencontainers.image.description="CPT Service: a worker that trains" \

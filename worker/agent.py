@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import ssl
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -108,7 +110,8 @@ class Agent:
         self._token = token
         url = httpx.URL(api_url)
         # A proxy of the environment cannot reach this machine's own API.
-        self._http = httpx.Client(base_url=url, trust_env=not _is_loopback(url.host))
+        trust_env = not _is_loopback(url.host)
+        self._http = httpx.Client(base_url=url, trust_env=trust_env, verify=_authorities(trust_env))
 
     def close(self) -> None:
         """Close the connections."""
@@ -193,6 +196,12 @@ class Agent:
             headers={"authorization": f"Bearer {token.get_secret_value()}", "content-type": content_type, **headers},
             timeout=httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
         )
+
+
+@cache
+def _authorities(trust_env: bool) -> ssl.SSLContext:
+    """What certificates are checked against. Loading it takes longer than a claim, so each attempt has the same."""
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.concurrency.thread import TaskPool
 from celery.exceptions import SecurityWarning
 from celery.platforms import EX_OK
 from celery.worker import state
@@ -55,6 +56,29 @@ class Listener(Consumer):  # type: ignore[misc]
         return super().ensure_connected(conn)
 
 
+class Threads(TaskPool):  # type: ignore[misc]
+    """Celery's pool of threads, but when one is free again it says so.
+
+    While all are busy Celery does not listen for doorbells, and would find out at its next look, up to a second later.
+    """
+
+    _hub: Any = None
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Celery's loop is about to run."""
+        self._hub = hub
+
+    def on_apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Have a task run."""
+        applied = super().on_apply(*args, **kwargs)
+        applied.f.add_done_callback(self._look)
+        return applied
+
+    def _look(self, _done: object) -> None:
+        if self._hub is not None:
+            self._hub.call_soon(lambda: None)
+
+
 def celery_app(settings: WorkerSettings) -> Celery:
     """The Celery application; its settings are those that survived the fault experiments."""
     app = Celery("cpt-worker", broker=settings.broker_url.get_secret_value(), set_as_current=False)
@@ -64,7 +88,7 @@ def celery_app(settings: WorkerSettings) -> Celery:
         task_acks_late=False,
         task_ignore_result=True,
         result_backend=None,
-        worker_pool="threads",
+        worker_pool=Threads,
         worker_consumer=Listener,
         worker_concurrency=settings.slots,
         worker_prefetch_multiplier=1,

@@ -12,6 +12,7 @@ import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 from pydantic import SecretStr
 
@@ -95,8 +96,15 @@ class Attempt:
             on_event=self._saw,
         )
         self._agent = Agent(settings.api_url, SecretStr(assignment.token))
+        self._news = Event()
         self._logs = LogSender(
-            self._agent, assignment, folder / "logs", folder / "launcher.log", self._timing, settings.log_limit_bytes
+            self._agent,
+            assignment,
+            folder / "logs",
+            folder / "launcher.log",
+            self._timing,
+            settings.log_limit_bytes,
+            on_done=self._news.set,
         )
         self._sender = (NodeSender if self._node else Sender)(
             self._agent,
@@ -104,6 +112,7 @@ class Attempt:
             self._spool,
             self._timing,
             contact=claimed_at,
+            on_news=self._news.set,
         )
         self._tree: Tree | None = None
         self._causes: set[Cause] = set()
@@ -175,7 +184,7 @@ class Attempt:
     def _await_first_answer(self) -> None:
         """Start nothing before the API has confirmed the attempt: the claim may be an old one, or cancelled already."""
         while not self._sender.answered and not self._causes:
-            time.sleep(_TICK_SECONDS / 5)
+            self._rest()
             self._look()
 
     def _start(self) -> None:
@@ -200,7 +209,12 @@ class Attempt:
                 self._sender.hurry()
             self._look()
             self._act(self._tree)
-            self._recorder.wait(_TICK_SECONDS)
+            self._recorder.wait(_TICK_SECONDS, self._tree.ending)
+
+    def _rest(self) -> None:
+        """Wait for an answer of the API, and not for long."""
+        self._news.wait(_TICK_SECONDS)
+        self._news.clear()
 
     def _look(self) -> None:
         """Find causes to stop. Once found a cause stays."""
@@ -258,7 +272,7 @@ class Attempt:
         """Wait until all output of the ranks is stored: the end, when it is said, comes after it."""
         self._logs.finish()
         while not self._logs.done and not self._sender.over and not self._time_is_up():
-            time.sleep(_TICK_SECONDS / 5)
+            self._rest()
             self._look()
 
     def _await_news(self) -> None:
@@ -314,7 +328,7 @@ class Attempt:
                 put = False
             if not put and (put := self._recorder.put(end)):
                 sender.finish(self._spool.last)
-            time.sleep(_TICK_SECONDS / 5)
+            self._rest()
         if sender.delivered:
             log.info("ended: %s (%s)", end.outcome, end.reason)
             return end
@@ -327,7 +341,7 @@ class Attempt:
             return end
         sender.fail(NodeFailure(node=self._node, reason=Reason(end.reason), message=end.message or end.reason))
         while not sender.over and sender.refused is None and not self._time_is_up():
-            time.sleep(_TICK_SECONDS / 5)
+            self._rest()
         return end
 
     def _time_is_up(self) -> bool:
@@ -344,6 +358,8 @@ class Attempt:
 
     def _close(self) -> None:
         self._destroy()
+        if self._tree is not None:
+            self._tree.close()
         self._held.close()
         self._sender.abandon()
         self._logs.close()

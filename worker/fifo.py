@@ -20,10 +20,10 @@ class Fifo:
         self._lines: deque[bytes] = deque()
         self._partial = b""
 
-    def wait(self, seconds: float) -> None:
-        """Return once there is something to read, or after so many seconds."""
+    def wait(self, seconds: float, other: int | None = None) -> None:
+        """Return once there is something to read, here or from the descriptor `other`, or after so many seconds."""
         if not self._lines:
-            select.select([self._fd], [], [], seconds)
+            select.select([self._fd] if other is None else [self._fd, other], [], [], seconds)
 
     def next_line(self) -> bytes | None:
         """The next line without its end; None if there is no complete one yet."""

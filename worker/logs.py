@@ -8,6 +8,7 @@ the files take on the disk.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import copy_context
 from pathlib import Path
 from threading import Event, Thread
@@ -28,10 +29,21 @@ class LogSender:
     """A thread that sends what the files have grown by."""
 
     def __init__(
-        self, agent: Agent, assignment: Assignment, folder: Path, launcher: Path, timing: Timing, limit_bytes: int
+        self,
+        agent: Agent,
+        assignment: Assignment,
+        folder: Path,
+        launcher: Path,
+        timing: Timing,
+        limit_bytes: int,
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
-        """`folder` has the ranks' output, `launcher` is the launcher's; `limit_bytes` of each may wait."""
+        """`folder` has the ranks' output, `launcher` is the launcher's; `limit_bytes` of each may wait.
+
+        `on_done` is told once everything is stored, or will never be.
+        """
         self._agent, self._assignment, self._timing = agent, assignment, timing
+        self._on_done = on_done
         files = {LAUNCHER: launcher}
         devices = assignment.spec.resources.devices
         first = assignment.gang.node * devices if assignment.gang else 0
@@ -84,6 +96,7 @@ class LogSender:
             if not self._closed:
                 log.exception("delivery of logs failed")
         self.done = True
+        self._on_done()
 
     def _deliver(self, rank: int) -> bool:
         """Send what is new of one file; False if the API could not take it now."""

@@ -54,10 +54,10 @@ class Recorder:
                 return False
         return True
 
-    def wait(self, seconds: float) -> None:
-        """Return when there is something to take, or after so many seconds."""
+    def wait(self, seconds: float, other: int | None = None) -> None:
+        """Return when there is something to take, or to read from the descriptor `other`, or after so many seconds."""
         if self.reading:
-            self._fifo.wait(seconds)
+            self._fifo.wait(seconds, other)
         else:
             time.sleep(seconds)
 

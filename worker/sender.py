@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextvars import copy_context
 from threading import Event, Thread
 
@@ -31,9 +32,12 @@ class Sender:
         timing: Timing,
         *,
         contact: float,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        """`contact`: when the request was sent whose answer was the assignment."""
+        """`contact`: when the request was sent whose answer was the assignment. `on_news`: told of each answer."""
         self._agent, self._assignment, self._spool, self._timing = agent, assignment, spool, timing
+        self._on_news = on_news
+        self._carried = False
         self._end: int | None = None
         self._abandoned = False
         self._wake = Event()
@@ -91,6 +95,7 @@ class Sender:
         try:
             while not self._abandoned and not self.over:
                 self._append()
+                self._on_news()
                 self._rest()
         except Exception:
             if self._abandoned:  # what it worked with has been closed
@@ -107,7 +112,8 @@ class Sender:
             self._take(answer)
         except SpoolError as error:
             self.lost = f"the API's log and the worker's do not fit together: {error}"
-        pause = backoff(self._failures) if self._failures else self._timing.interval
+        # The interval paces records, so the first after a silence, such as the attempt's first of all, go at once.
+        pause = backoff(self._failures) if self._failures else self._timing.interval if self._carried else 0.0
         self._next = time.monotonic() + min(pause, self._timing.heartbeat)
 
     def _ask(self) -> AppendAnswer:
@@ -116,6 +122,7 @@ class Sender:
         if self.refused is None:
             batch = self._spool.peek(max_records=BATCH_RECORDS, max_bytes=BATCH_BYTES)
             first, lines = batch.first_seq, batch.lines
+        self._carried = bool(lines)
         return self._agent.append(self._assignment, first, lines, timeout=self._timing.request)
 
     def _take(self, answer: AppendAnswer) -> None:

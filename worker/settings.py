@@ -7,15 +7,15 @@ import secrets
 import socket
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from cpt_core import tracing
 from cpt_core.carbon import WORLD_AVERAGE, GridFactor
 from cpt_core.logs import Format
-from cpt_core.settings import SECRETS_DIR, CommaSeparated, StorageUrl
+from cpt_core.settings import CommaSeparated, Settings, StorageUrl, with_password
 from cpt_core.spec import Labels, Name
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -25,16 +25,10 @@ def _unique_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(Settings):
     """Everything an operator can set for a worker."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CPT_",
-        secrets_dir=SECRETS_DIR,
-        extra="ignore",
-        validate_default=True,
-        use_attribute_docstrings=True,
-    )
+    model_config = SettingsConfigDict(validate_default=True)
 
     api_url: str = "http://127.0.0.1:8000"
     """Where the API answers, without a path."""
@@ -42,6 +36,8 @@ class WorkerSettings(BaseSettings):
     """Shared secret with which workers claim jobs, the same as the API's."""
     broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Redis or Valkey, from which doorbells come."""
+    broker_password: SecretStr | None = None
+    """The password of `broker_url`, if it is not in it: any characters, and in a file of its own."""
     storage_url: StorageUrl = "cpt-storage"
     """Root of checkpoints, logs and uploaded datasets: a folder, or an fsspec URL; the same for API and workers."""
     data_root: Path = Path("cpt-data")
@@ -104,6 +100,11 @@ class WorkerSettings(BaseSettings):
     """Where Prometheus may read this worker's metrics; they are not protected."""
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Port of the same. Null: they are not served."""
+
+    @model_validator(mode="after")
+    def _join_password(self) -> Self:
+        self.broker_url = with_password(self.broker_url, self.broker_password)
+        return self
 
     @field_validator("api_url")
     @classmethod

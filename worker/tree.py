@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 import psutil
@@ -15,7 +16,7 @@ import psutil
 from cpt_core.process import MARK
 from worker.launchers import Launcher
 
-_RESCAN_SECONDS = 0.02
+_EXEC_SECONDS = 0.02
 
 
 def members(mark: str, group: int | None = None) -> list[psutil.Process]:
@@ -23,13 +24,16 @@ def members(mark: str, group: int | None = None) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _belongs(process, mark, group)]
 
 
-def _belongs(process: psutil.Process, mark: str, group: int | None) -> bool:
+def _belongs(process: psutil.Process, mark: str, group: int | None) -> bool | None:
+    """Whether the process is a living member; None: it shows no environment yet, as while it is in its exec."""
     try:
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        environment = None if group is not None and os.getpgid(process.pid) == group else process.environ()
+        if environment == {}:
+            return None if process.exe() else False  # the kernel's own threads have no program, nor have the dead
+        if environment is not None and environment.get(MARK) != mark:
             return False
-        if group is not None and os.getpgid(process.pid) == group:
-            return True
-        return bool(process.environ().get(MARK) == mark)
+        # Last, and so asked of few.
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except (psutil.Error, OSError):  # it is gone, or another user's
         return False
 
@@ -44,10 +48,16 @@ def kill(mark: str, group: int | None = None) -> None:
 
 
 def is_gone(mark: str, group: int | None = None) -> bool:
-    """No member is alive. Looks twice: during its exec a process shows no environment."""
-    if members(mark, group):
+    """No member is alive.
+
+    Looks twice: what a process has started that ended during the first look may have come too late for it. If a process
+    shows no environment yet, it waits in between.
+    """
+    found = {_belongs(process, mark, group) for process in psutil.process_iter()}
+    if True in found:
         return False
-    time.sleep(_RESCAN_SECONDS)
+    if None in found:
+        time.sleep(_EXEC_SECONDS)
     return not members(mark, group)
 
 
@@ -59,6 +69,8 @@ class Tree:
         self._launcher = launcher
         self._mark = mark
         self._code: int | None = None
+        self._gone = False
+        self._end = _end_of(launcher.pid)
 
     @property
     def launcher_ended(self) -> bool:
@@ -66,9 +78,16 @@ class Tree:
         return self._code is not None or self._launcher.ended
 
     @property
+    def ending(self) -> int | None:
+        """A descriptor that can be read from once the launcher ends; None: it has, or there is no such descriptor."""
+        return None if self.launcher_ended else self._end
+
+    @property
     def gone(self) -> bool:
-        """No process of the tree is left."""
-        return self.launcher_ended and is_gone(self._mark, self._launcher.pid)
+        """No process of the tree is left, and so none can come any more."""
+        if not self._gone:
+            self._gone = self.launcher_ended and is_gone(self._mark, self._launcher.pid)
+        return self._gone
 
     def terminate(self) -> None:
         """Ask the launcher, and it alone, to end: it passes the wish on to its ranks and waits for them."""
@@ -84,6 +103,12 @@ class Tree:
         self._code = self._launcher.reap()
         return self._code
 
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._end is not None:
+            os.close(self._end)
+            self._end = None
+
     def ranks(self) -> dict[int, int]:
         """Process ids of the living ranks, by rank."""
         found = {}
@@ -95,3 +120,11 @@ class Tree:
             except psutil.Error:
                 continue
         return dict(sorted(found.items()))
+
+
+def _end_of(pid: int) -> int | None:
+    """A descriptor that can be read from once the process ends, where the system has such."""
+    try:
+        return os.pidfd_open(pid) if sys.platform == "linux" else None
+    except OSError:
+        return None

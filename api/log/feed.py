@@ -27,9 +27,6 @@ RING_ENTRIES = 2000
 RETRY_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 15.0
 """After so much silence listeners are sent a comment, so that proxies and clients know the connection to be alive."""
-LISTENER_SECONDS = 0.0002
-"""What one listener adds to the pause after each read. So many of them get fewer and larger messages, and leave room
-for the requests that make the log grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,17 @@ class Feed:
             if batch.more:
                 self._dirty.set()
             elif self.end is None:
-                await asyncio.sleep(max(self._interval, self.listeners * LISTENER_SECONDS))
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Let the listeners send, then leave as much time again to the requests that make the log grow.
+
+        So many listeners get fewer and larger messages.
+        """
+        began = time.monotonic()
+        for _ in range(2):  # uvloop writes what has been sent at the end of a round
+            await asyncio.sleep(0)
+        await asyncio.sleep(max(self._interval, time.monotonic() - began))
 
     def _take(self, batch: Batch) -> None:
         if batch.head > self.head or batch.end is not None:

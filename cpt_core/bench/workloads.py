@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from cpt_core import products
 from cpt_core.models import create_model
+from cpt_core.spec import AdamW, Sgd
+from cpt_core.train.optimizer import make_optimizer
 
 VOCABULARY = 10_000
 """Words of the language models."""
@@ -78,7 +80,7 @@ class Images:
         """A training step of `model`."""
         images = torch.randn(self.batch_size, 3, self.side, self.side).contiguous(memory_format=torch.channels_last)
         labels = torch.randint(self.classes, (self.batch_size,))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+        optimizer = make_optimizer(Sgd(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4), model)
         return Step(optimizer, lambda: F.cross_entropy(model(images), labels))
 
 
@@ -118,7 +120,7 @@ class Text:
             logits: Tensor = output[0] if isinstance(output, tuple) else output
             return F.cross_entropy(logits.flatten(0, 1), targets)
 
-        return Step(torch.optim.AdamW(model.parameters(), lr=1e-4), loss)
+        return Step(make_optimizer(AdamW(name="adamw", lr=1e-4), model), loss)
 
 
 Workload = Images | Text

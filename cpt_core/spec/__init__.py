@@ -27,7 +27,15 @@ from cpt_core.spec.model import (
     MobileNetV2,
     TransformerLM,
 )
-from cpt_core.spec.optimization import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, OptimizerSpec, WeightAveraging
+from cpt_core.spec.optimization import (
+    AdamW,
+    ConstantLr,
+    LrScheduleSpec,
+    MultiStepLr,
+    OptimizerSpec,
+    Sgd,
+    WeightAveraging,
+)
 from cpt_core.spec.precision import AutoPrecision
 from cpt_core.spec.reading import load, problem, problems
 
@@ -56,6 +64,7 @@ __all__ = [
     "OptimizerSpec",
     "PlainText",
     "PreparedText",
+    "Sgd",
     "TextDatasetSpec",
     "TransformerLM",
     "WeightAveraging",

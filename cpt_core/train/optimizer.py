@@ -12,12 +12,23 @@ from cpt_core.spec import AdamW, ConstantLr, LrScheduleSpec, MultiStepLr, Optimi
 
 
 def make_optimizer(spec: OptimizerSpec, model: nn.Module) -> Optimizer:
-    """The optimiser of the model's parameters. Its learning rate is set anew at each step."""
+    """The optimiser of the model's parameters. Its learning rate is set anew at each step.
+
+    On a CPU it passes over each parameter once (`fused`), which takes a third to an eighth of the time of AdamW's ten
+    passes: a fifth of an LSTM's step. On a GPU torch's default does the parameters of one shape at a time.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = True if parameters[0].device.type == "cpu" else None
     if isinstance(spec, AdamW):
-        return torch.optim.AdamW(parameters, lr=spec.lr, betas=(spec.beta1, spec.beta2), weight_decay=spec.weight_decay)
+        betas = spec.beta1, spec.beta2
+        return torch.optim.AdamW(parameters, lr=spec.lr, betas=betas, weight_decay=spec.weight_decay, fused=fused)
     return torch.optim.SGD(
-        parameters, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, nesterov=spec.nesterov
+        parameters,
+        lr=spec.lr,
+        momentum=spec.momentum,
+        weight_decay=spec.weight_decay,
+        nesterov=spec.nesterov,
+        fused=fused,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
@@ -32,7 +33,7 @@ from api.keys import service as keys
 from api.keys.models import ApiKey
 from api.keys.schemas import NewKey, Scope
 from api.log import service
-from api.log.feed import Batch
+from api.log.feed import Batch, Feed
 from api.logs import service as logs
 from api.problems import ApiError
 from api.projects import service as projects
@@ -189,6 +190,18 @@ def test_an_unknown_type_is_named(running: Running, job: str) -> None:
     (fault,) = answer.json()["errors"]
     assert (fault["parameter"], fault["code"]) == ("types", "unknown_type")
     assert "evaluation" in fault["message"]
+
+
+def test_between_two_reads_is_as_much_time_again_as_the_listeners_have_taken() -> None:
+    feed = Feed(0, lambda _position: Batch((), 0, more=False, end=None), interval=0.0, patience=lambda: 10.0)
+
+    async def pause() -> float:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.2)  # they send
+        began = time.monotonic()
+        await feed._pause()
+        return time.monotonic() - began
+
+    assert asyncio.run(pause()) >= 0.39
 
 
 def test_one_reader_serves_all_listeners_of_a_job(running: Running, job: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -28,19 +29,22 @@ def compose() -> list[str]:
     return ["docker", "compose"] if plugin.returncode == 0 else ["docker-compose"]
 
 
-class Containers:
-    """The compose file, up."""
+SECRETS = ("CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN", "CPT_METRICS_TOKEN")
 
-    def __init__(self) -> None:
+
+def new_secrets() -> dict[str, str]:
+    """Values that no URL, shell or configuration file may stumble over."""
+    awkward = "@:/#?%24 \"'\\&"
+    return {name: secrets.token_urlsafe(24) + (awkward if "PASSWORD" in name else "") for name in SECRETS}
+
+
+class Containers:
+    """Compose files, up."""
+
+    def __init__(self, env: dict[str, str]) -> None:
         self.project = f"cpt-test-{secrets.token_hex(4)}"
         port = free_port(0)
-        self.env = os.environ | {
-            "CPT_DATABASE_PASSWORD": secrets.token_urlsafe(24),
-            "CPT_AGENT_TOKEN": secrets.token_urlsafe(24),
-            "CPT_METRICS_TOKEN": secrets.token_urlsafe(24),
-            "CPT_PORT": str(port),
-            "COMPOSE_PROJECT_NAME": self.project,
-        }
+        self.env = os.environ | {"CPT_PORT": str(port), "COMPOSE_PROJECT_NAME": self.project} | env
         self.command = compose()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False)
 
@@ -63,6 +67,11 @@ class Containers:
         """What a command of the engine prints."""
         return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
+    def inspect(self, container: str) -> dict[str, Any]:
+        """What the engine knows of a container, or of an image."""
+        found: dict[str, Any] = json.loads(self.docker("inspect", container))[0]
+        return found
+
     def ids(self, service: str) -> list[str]:
         """The containers of a service."""
         return self.run("ps", "-q", service).split()
@@ -70,6 +79,19 @@ class Containers:
     def up(self, workers: int = 1) -> None:
         """Have everything running."""
         self.run("up", "-d", "--no-build", "--scale", f"worker={workers}", seconds=300)
+
+    def open(self) -> None:
+        """Have an operator's key, and a worker that is there."""
+        key = self.run("run", "--rm", "-T", "api", "python", "-m", "api", "create-key", "root").strip()
+        self.http.headers["Authorization"] = f"Bearer {key}"
+        until(lambda: self.http.get("/v1/workers").json()["data"], "the worker to report", 120)
+
+    def close(self) -> None:
+        """Take all down, and keep what was said."""
+        with (ROOT / ".compose-test.log").open("a") as log:
+            log.write(self.run("logs", "--no-color", check=False))
+        self.run("down", "--volumes", "--timeout", "5", check=False)
+        self.http.close()
 
     def job(self, job_id: str) -> dict[str, Any]:
         """The job as the API shows it."""
@@ -114,17 +136,29 @@ def containers() -> Iterator[Containers]:
         or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
     ):
         pytest.skip("no Docker engine answers")
-    stack = Containers()
+    (ROOT / ".compose-test.log").unlink(missing_ok=True)
+    stack = Containers(new_secrets())
     try:
         if os.environ.get(BUILT) != "1":
             indexes = [f"--build-arg={name}" for name in INDEXES if os.environ.get(name)]
             stack.run("build", *indexes, seconds=3000)
         stack.up()
-        key = stack.run("run", "--rm", "-T", "api", "python", "-m", "api", "create-key", "root").strip()
-        stack.http.headers["Authorization"] = f"Bearer {key}"
-        until(lambda: stack.http.get("/v1/workers").json()["data"], "the worker to report", 120)
+        stack.open()
         yield stack
     finally:
-        (ROOT / ".compose-test.log").write_text(stack.run("logs", "--no-color", check=False))
-        stack.run("down", "--volumes", "--timeout", "5", check=False)
-        stack.http.close()
+        stack.close()
+
+
+@pytest.fixture
+def containers_with_files(containers: Containers, tmp_path: Path) -> Iterator[Containers]:
+    """The same images once more, with their secrets in files."""
+    for name, value in new_secrets().items():
+        (tmp_path / name).write_text(f"{value}\n")
+    files = {"CPT_SECRETS": str(tmp_path), "COMPOSE_FILE": "docker-compose.yml:docker-compose.secrets.yml"}
+    stack = Containers(dict.fromkeys(SECRETS, "file") | files)
+    try:
+        stack.up()
+        stack.open()
+        yield stack
+    finally:
+        stack.close()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import yaml
 
-from tests.compose.conftest import ROOT, Containers, compose
+from tests.compose.conftest import ROOT, SECRETS, Containers, compose
+from tests.deploy.test_manifests import compose_file
 from tests.e2e.stack import until
 
 pytestmark = pytest.mark.timeout(3600)
@@ -46,8 +50,7 @@ def test_a_stopped_worker_hands_its_job_back_within_the_grace_period(containers:
     containers.wait(job_id, step=5)
     (worker,) = containers.ids("worker")
     containers.run("stop", "worker")
-    state = json.loads(containers.docker("inspect", worker))[0]["State"]
-    assert state["ExitCode"] == 0, "it was not killed"
+    assert containers.inspect(worker)["State"]["ExitCode"] == 0, "it was not killed"
     job = containers.job(job_id)
     assert (job["state"], job["reason"]) == ("queued", "preempted")
     containers.http.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
@@ -64,7 +67,23 @@ def test_containers_are_nobody_special_and_cannot_write_their_own_files(containe
 
 
 def _health(containers: Containers, container: str) -> str:
-    return str(json.loads(containers.docker("inspect", container))[0]["State"]["Health"]["Status"])
+    return str(containers.inspect(container)["State"]["Health"]["Status"])
+
+
+@pytest.mark.parametrize(("service", "user"), [("postgres", "postgres"), ("redis", "redis")])
+def test_servers_become_their_own_user_on_a_file_system_that_they_cannot_write(
+    containers: Containers, service: str, user: str
+) -> None:
+    (container,) = containers.ids(service)
+    assert containers.docker("exec", container, "stat", "-c", "%U", "/proc/1").strip() == user
+    assert containers.inspect(container)["HostConfig"]["ReadonlyRootfs"]
+
+
+def test_the_broker_asks_for_its_password(containers: Containers) -> None:
+    (redis,) = containers.ids("redis")
+    assert "NOAUTH" in containers.docker("exec", redis, "redis-cli", "keys", "*")
+    asked = containers.docker("exec", redis, "redis-cli", "--user", "health", "--pass", "x", "keys", "*")
+    assert "NOPERM" in asked, "who watches its health may ping alone"
 
 
 def test_a_worker_has_no_way_to_the_database(containers: Containers) -> None:
@@ -75,20 +94,42 @@ def test_a_worker_has_no_way_to_the_database(containers: Containers) -> None:
     assert b"Name or service not known" in asked.stderr or b"failure in name resolution" in asked.stderr
 
 
-def test_the_worker_image_has_the_compiled_passes_and_no_compiler(containers: Containers) -> None:
-    ask = "from cpt_core.quant import native; import shutil; print(native.available(), shutil.which('c++'))"
-    answer = containers.docker("exec", containers.ids("worker")[0], "python", "-c", ask)
-    assert answer.split() == ["True", "None"]
+def test_the_worker_image_has_the_compiled_passes(containers: Containers) -> None:
+    ask = "from cpt_core.quant import native; print(native.available())"
+    assert containers.docker("exec", containers.ids("worker")[0], "python", "-c", ask).strip() == "True"
+
+
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_images_say_what_they_are_and_carry_no_build_tools(containers: Containers, role: str) -> None:
+    config = containers.inspect(f"cpt-service-{role}")["Config"]
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert (labels["title"], labels["licenses"]) == (f"cpt-service-{role}", "Apache-2.0")
+    ask = "import importlib.metadata; print(importlib.metadata.version('cpt-service'))"
+    inside = containers.ids(role)[0]
+    assert containers.docker("exec", inside, "python", "-c", ask).strip() == labels["version"]
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    tools = "import shutil; print([tool for tool in 'c++ cc g++ gcc ld make strip'.split() if shutil.which(tool)])"
+    assert containers.docker("exec", inside, "python", "-c", tools).strip() == "[]"
 
 
 def test_the_api_image_is_small_and_has_no_torch(containers: Containers) -> None:
-    image = json.loads(containers.docker("image", "inspect", "cpt-service-api"))[0]
-    assert image["Size"] < 300 * MEGABYTE
-    assert image["Config"]["Labels"]["org.opencontainers.image.title"] == "cpt-service-api"
+    assert containers.inspect("cpt-service-api")["Size"] < 300 * MEGABYTE
     found = subprocess.run(
         ["docker", "exec", containers.ids("api")[0], "python", "-c", "import torch"], capture_output=True, check=False
     )
     assert b"No module named 'torch'" in found.stderr
+
+
+def test_the_api_image_has_what_is_seldom_used(containers: Containers) -> None:
+    """docker/trim.py took nothing of it away."""
+    for path in ("/", "/dashboard/plotly.min.js", "/openapi.json", "/v1/recipes"):
+        assert containers.http.get(path).status_code == 200, path
+    ask = (
+        "import botocore.session, opentelemetry.exporter.otlp.proto.http.trace_exporter, s3fs;"
+        "print(botocore.session.get_session().create_client('s3', 'eu-west-1').meta.endpoint_url)"
+    )
+    found = containers.docker("exec", containers.ids("api")[0], "python", "-c", ask)
+    assert found.strip() == "https://s3.eu-west-1.amazonaws.com"
 
 
 def test_prometheus_reads_the_api_with_its_token_alone(containers: Containers) -> None:
@@ -97,8 +138,54 @@ def test_prometheus_reads_the_api_with_its_token_alone(containers: Containers) -
     assert containers.http.get("/metrics", headers={"Authorization": "Bearer x"}).status_code == 401
 
 
-def test_without_secrets_nothing_starts(containers: Containers) -> None:
-    bare = {name: value for name, value in containers.env.items() if name != "CPT_AGENT_TOKEN"}
+def test_the_profile_monitoring_has_a_prometheus_that_reads_api_and_workers(containers: Containers) -> None:
+    image = compose_file()["services"]["prometheus"]["image"]
+    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
+        pytest.skip(f"{image} is not here: docker pull {image}")
+    containers.run("--profile", "monitoring", "up", "-d", "--no-build", "prometheus")
+    (container,) = containers.ids("prometheus")
+
+    def ask(what: str) -> Any:
+        url = f"http://127.0.0.1:9090/api/v1/{what}"
+        return json.loads(containers.docker("exec", container, "wget", "-q", "-O", "-", url))["data"]
+
+    def read() -> bool:
+        return {target["labels"]["job"] for target in ask("targets")["activeTargets"] if target["health"] == "up"} == {
+            "cpt-api",
+            "cpt-worker",
+        }
+
+    until(lambda: _health(containers, container) == "healthy", "prometheus to be healthy", 60)
+    until(read, "prometheus to have read an API and a worker", 90)
+    panels = json.loads((ROOT / "deploy/grafana/cpt-service.json").read_text())["panels"]
+    scaling = yaml.safe_load((ROOT / "deploy/kubernetes/keda/scaled-objects.yaml").read_text())["spec"]["triggers"]
+    queries = [target["expr"] for panel in panels for target in panel["targets"]]
+    for query in (*queries, *(trigger["metadata"]["query"] for trigger in scaling)):
+        ask(f"query?{urlencode({'query': query})}")  # refuses what is no query
+    (number,) = ask(f"query?{urlencode({'query': scaling[0]['metadata']['query']})}")["result"]
+    assert number["value"][1] == "0", "workers to have, while nothing waits or runs"
+
+
+@pytest.mark.parametrize("name", ["CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN"])
+def test_without_a_secret_nothing_starts(containers: Containers, name: str) -> None:
+    bare = containers.env | {name: ""}
     done = subprocess.run([*compose(), "config"], env=bare, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "set it in .env" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN"])
+def test_a_default_secret_is_refused(containers: Containers, name: str) -> None:
+    command = [*compose(), "run", "--rm", "-T", "--no-deps", "-e", f"{name}=changeme", "api"]
+    done = subprocess.run(command, env=containers.env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert name.rpartition("_")[0] in done.stderr
+
+
+def test_secrets_may_be_in_files(containers_with_files: Containers) -> None:
+    containers = containers_with_files
+    containers.wait(containers.submit(4), state="succeeded")
+    for service in ("postgres", "redis", "api", "worker"):
+        (container,) = containers.ids(service)
+        variables = dict(each.split("=", 1) for each in containers.inspect(container)["Config"]["Env"])
+        assert {variables.get(name, "file") for name in SECRETS} == {"file"}, service

@@ -7,16 +7,22 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 VERSION = "1.32"
+REQUIRED = ("CPT_DATABASE_PASSWORD", "CPT_BROKER_PASSWORD", "CPT_AGENT_TOKEN")
+"""Secrets without which compose does nothing."""
+LAST_ANSWERS = 10.0
+"""Seconds that the API takes at most to stop, 3 of them for open requests."""
 LAST_WORDS = 10.0
 """Seconds that a worker takes at most after its grace: it parts from the API and the broker."""
 
@@ -44,6 +50,12 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("document", NATIVE, ids=name_of)
 def test_every_object_fits_the_schema_of_kubernetes(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+def test_kedas_object_fits_its_schema() -> None:
+    (found,) = [each for each in OBJECTS if each["kind"] == "ScaledObject"]
+    read = ScaledObject.model_validate(found).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert read == found, "the models leave out what they do not know"
 
 
 def test_a_misspelt_field_is_noticed() -> None:
@@ -78,6 +90,31 @@ def test_no_pod_runs_as_root_or_writes_its_own_files(name: str, pod: dict[str, A
         assert rights["readOnlyRootFilesystem"]
         assert not rights["allowPrivilegeEscalation"]
         assert rights["capabilities"]["drop"] == ["ALL"]
+
+
+def test_there_is_all_that_the_service_needs() -> None:
+    kinds: dict[str, set[str]] = {}
+    for each in OBJECTS:
+        kinds.setdefault(each["kind"], set()).add(each["metadata"]["name"])
+    deployments = {"cpt-api", "cpt-worker-cpu", "cpt-worker-cuda"}
+    assert kinds["Deployment"] == kinds["PodDisruptionBudget"] == deployments
+    assert kinds["Job"] == {"cpt-migrate"}
+    assert kinds["HorizontalPodAutoscaler"] == {"cpt-api"}
+    assert kinds["ScaledObject"] == {"cpt-worker-cpu"}
+    devices = {
+        name: {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}["CPT_DEVICE"]
+        for name, pod in pods()
+        if "worker" in name
+    }
+    assert devices == {"Deployment-cpt-worker-cpu": "cpu", "Deployment-cpt-worker-cuda": "cuda"}
+
+
+def test_the_api_is_taken_out_of_service_before_it_is_told_to_stop() -> None:
+    (api,) = [pod["spec"] for name, pod in pods() if name == "Deployment-cpt-api"]
+    (container,) = api["containers"]
+    leaving = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert leaving >= container["readinessProbe"]["periodSeconds"]
+    assert api["terminationGracePeriodSeconds"] >= leaving + LAST_ANSWERS, "then open requests are answered"
 
 
 def test_selectors_find_their_pods() -> None:
@@ -131,16 +168,40 @@ def test_containers_are_limited_restarted_watched_and_have_no_rights_to_spare() 
         assert "--mount" not in dockerfile, "BuildKit alone knows it"
 
 
-@pytest.mark.parametrize("files", [("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
-def test_compose_takes_the_files(files: tuple[str, ...]) -> None:
+def test_images_are_labelled_with_the_version_that_is_in_them() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for role in ("api", "worker"):
+        assert f"\nARG VERSION={version}\n" in (ROOT / f"docker/{role}.Dockerfile").read_text()
+    images = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
+    assert {image["newTag"] for image in images} == {version}
+
+
+@pytest.mark.parametrize("more", [None, "gpu", "secrets"])
+def test_compose_takes_the_files(more: str | None) -> None:
     program = shutil.which("docker-compose")
     if program is None:
         pytest.skip("docker-compose is not installed")
-    secrets = {"CPT_DATABASE_PASSWORD": "x" * 20, "CPT_AGENT_TOKEN": "x" * 20}
+    files = ["docker-compose.yml", *([f"docker-compose.{more}.yml"] if more else [])]
     named = [part for file in files for part in ("-f", file)]
     command = [program, *named, "--profile", "monitoring", "config", "--quiet"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | secrets, capture_output=True, text=True, check=False)
+    env = os.environ | dict.fromkeys(REQUIRED, "x" * 20)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_secret_is_asked_for_and_may_be_a_file() -> None:
+    example = (ROOT / ".env.example").read_text()
+    assert all(f"\n{name}=\n" in example for name in REQUIRED), "nothing is filled in"
+    text = (ROOT / "docker-compose.yml").read_text()
+    files = compose_file("docker-compose.secrets.yml")
+    for name in REQUIRED:
+        assert set(re.findall(rf"\${{{name}[^}}]*}}", text)) == {f"${{{name}:?set it in .env}}"}
+        assert name in files["secrets"]
+    given = {name: set(service["secrets"]) for name, service in files["services"].items()}
+    for name, service in compose_file()["services"].items():
+        taken = {*re.findall(r"(CPT_\w+_(?:PASSWORD|TOKEN))", yaml.safe_dump(service))}
+        assert given.get(name, set()) == taken, name
+    assert set(files["secrets"]) == set.union(*given.values())
 
 
 def test_the_dashboard_and_the_configuration_of_prometheus_are_where_the_monitoring_profile_looks() -> None:

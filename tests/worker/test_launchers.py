@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import uuid
 
@@ -94,8 +95,8 @@ def test_a_forked_launcher_and_its_rank_show_the_mark_of_their_run(start):
     until(lambda: len(members(run.mark)) == 2)
     rank = until(lambda: run.tree.ranks().get(0))
     assert psutil.Process(rank).environ()[MARK] == run.mark
+    until(lambda: psutil.Process(rank).name() == "cpt-rank")
     assert os.getsid(rank) == rank
-    assert psutil.Process(rank).name() == "cpt-rank"
 
 
 def test_ranks_under_torchrun_inherit_the_environment_that_their_launcher_was_given(start):
@@ -135,3 +136,16 @@ def test_with_the_fork_server_go_its_runs_and_the_next_is_started_as_a_program(t
     )
     assert asked is None
     server.close()
+
+
+JOINED = """
+from cpt_core.forkserver import _join, _large_pages
+rows = [bytes([number % 256]) * 100_000 for number in range(400)]
+for page in _large_pages():
+    _join(page)
+assert rows == [bytes([number % 256]) * 100_000 for number in range(400)]
+"""
+
+
+def test_memory_in_large_pages_holds_what_it_held():
+    subprocess.run([sys.executable, "-c", JOINED], check=True)

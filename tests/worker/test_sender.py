@@ -25,7 +25,7 @@ LEASE = 3.0
 class Bench:
     """A claimed job, its spool, and a sender that delivers to a peer."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, interval=0.02):
         self.peer = Peer(LEASE)
         self.job = self.peer.submit(SPEC)
         with_agent_token = Agent(self.peer.url, SecretStr(AGENT_TOKEN))
@@ -41,7 +41,7 @@ class Bench:
             self.agent,
             self.assignment,
             self.spool,
-            timing(LEASE, interval=0.02),
+            timing(LEASE, interval=interval),
             contact=self.contact,
         )
 
@@ -118,6 +118,25 @@ def test_with_nothing_to_say_it_sends_heartbeats_and_no_more(bench):
     before, began = bench.peer.appends, time.monotonic()
     until(lambda: bench.peer.appends >= before + 3)
     assert time.monotonic() - began >= 2 * LEASE / 6 * 0.9
+
+
+def test_what_comes_after_a_silence_does_not_wait_for_the_interval(tmp_path):
+    bench = Bench(tmp_path, interval=LEASE / 6)
+    answers = []
+    bench.sender._on_news = lambda: answers.append(time.monotonic())
+    try:
+        bench.sender.start()
+        until(lambda: bench.sender.answered)
+        for count in (1, 2):
+            bench.put(1)
+            bench.sender.hurry()
+            until(lambda count=count: len(bench.stored) == count)
+        until(lambda: len(answers) == 3)
+    finally:
+        bench.close()
+    silence, paced = answers[1] - answers[0], answers[2] - answers[1]
+    assert silence < LEASE / 6 / 2
+    assert paced >= LEASE / 6 * 0.9
 
 
 def test_an_api_without_its_database_proves_life_and_keeps_the_records_waiting(bench):

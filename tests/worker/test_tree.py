@@ -1,9 +1,11 @@
 import os
+import select
 import signal
 import subprocess
 import sys
 import uuid
 
+import psutil
 import pytest
 
 from cpt_core.process import MARK
@@ -40,6 +42,7 @@ def start(tmp_path):
         while not tree.gone:
             tree.kill()
         tree.reap()
+        tree.close()
 
 
 def test_every_descendant_is_found_and_killed_wherever_it_went(start):
@@ -58,6 +61,34 @@ def test_a_tree_whose_launcher_has_ended_is_not_gone_while_a_descendant_lives(st
     tree.kill()
     until(lambda: tree.gone)
     assert tree.reap() == 0
+
+
+def test_the_end_of_the_launcher_can_be_waited_for(start):
+    tree = start("import time; time.sleep(0.3)")
+    if tree.ending is None:
+        pytest.skip("this system has no descriptors of processes")
+    select.select([tree.ending], [], [], 60)
+    assert tree.launcher_ended
+    assert tree.ending is None
+
+
+def test_a_process_in_its_exec_is_waited_for(monkeypatch):
+    """Between two programs a process shows no environment; then another look is taken a moment later."""
+    before, looks = psutil.Process.environ, []
+
+    def environ(process):
+        if process.pid != sleeper.pid:
+            return before(process)
+        looks.append(process.pid)
+        return {} if len(looks) == 1 else before(process)
+
+    mark = f"{MARKED}-exec"
+    with subprocess.Popen(["sleep", "600"], env={MARK: mark}) as sleeper:
+        until(lambda: members(mark))
+        monkeypatch.setattr(psutil.Process, "environ", environ)
+        assert not is_gone(mark)
+        sleeper.kill()
+    assert len(looks) == 2
 
 
 def test_only_the_launcher_is_asked_to_end(start):
