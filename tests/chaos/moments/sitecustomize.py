@@ -12,11 +12,16 @@ A process that holds writes `M3.held` and waits for `M3.go`. CHAOS_WITHOUT names
 import importlib.abc
 import json
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+
+if "faketime" in os.environ.get("LD_PRELOAD", ""):
+    # libfaketime 0.9.10 reckons the monotonic deadlines of Python's sleep on its own clock, and refuses them.
+    time.sleep = lambda seconds: select.select([], [], [], seconds) and None
 
 FOLDER = Path(os.environ.get("CHAOS_MOMENTS", "/nonexistent"))
 
