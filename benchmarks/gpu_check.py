@@ -216,10 +216,11 @@ def trainings() -> Iterator[Check]:
 
 def _trained(spec: Path, folder: Path) -> dict[str, Any]:
     """The result of a job, by `cpt train`; its data and checkpoints lie in `folder`."""
+    from kept import ROOT
+
     train = (sys.executable, "-m", "cpt_client", "train", str(spec), "--json")
     places = ("--data-root", str(folder), "--storage", str(folder / f"storage-{spec.stem}"))
-    root = Path(__file__).parents[1]
-    output = subprocess.run([*train, *places], stdout=subprocess.PIPE, cwd=root, check=True).stdout
+    output = subprocess.run([*train, *places], stdout=subprocess.PIPE, cwd=ROOT, check=True).stdout
     (run,) = json.loads(output)["runs"]
     result: dict[str, Any] = run["end"]["result"]
     return result

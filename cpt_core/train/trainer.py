@@ -90,16 +90,14 @@ class Trainer:
         if precision.sync_ranges and ranks.world_size > 1:
             share_ranges(self.model, ranks.new_group())
         self.optimizer = make_optimizer(spec.optimizer, self.model)
-        # What DDP holds on to while it waits for gradients would break a capture, and one rank has nothing to average.
-        self.graphed = spec.resources.cuda_graphs and ranks.device.type == "cuda"
-        # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
-        self.ddp: nn.Module = (
-            self.model
-            if self.graphed
-            else DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
-        )
-        if self.graphed:
+        self.ddp: nn.Module
+        if spec.resources.cuda_graphs and ranks.device.type == "cuda":
+            # What DDP holds on to while it waits for gradients breaks a capture, and one rank has nothing to average.
             GraphedForward(self.model, self.precision.mode)
+            self.ddp = self.model
+        else:
+            # Buffers stay each rank's own: running statistics and ranges are those of the rank's batches.
+            self.ddp = DistributedDataParallel(self.model, forward_sync_buffers=False, gradient_as_bucket_view=True)
         if ranks.world_size > 2:
             self._settle_buckets()
         self.best: Best | None = None
