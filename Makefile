@@ -35,8 +35,8 @@ compose-test: install ## build the images, run docker-compose.yml for real, kill
 	@docker info >/dev/null 2>&1 || { echo "compose-test: no Docker engine answers; nothing was run" >&2; exit 1; }
 	CPT_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/compose -v -rs
 
-chaos: install ## try what is not kept yet of the fault matrix, and write docs/reliability.md, in many hours; CELLS="redis_*/M3 ..." RUNS=3 AGAIN=1
-	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(AGAIN),--again) $(CELLS)
+chaos: install ## try what is not kept yet of the fault matrix, and write docs/reliability.md, in hours; CELLS="redis_*/M3 ..." RUNS=3 LANES=2 AGAIN=1
+	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(LANES),--lanes $(LANES)) $(if $(AGAIN),--again) $(CELLS)
 
 soak: install ## an hour of jobs, and whether memory, descriptors, threads or Redis keys grow; MINUTES=5 for less
 	$(BIN)/python -m tests.chaos.soak $(if $(MINUTES),--minutes $(MINUTES))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
 import shutil
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
 from pathlib import Path
 
-from tests.chaos import faults, kept, page
+from tests.chaos import kept, lane, page
 from tests.chaos.matrix import DATABASES, Cell, cells
-from tests.chaos.rig import Rig
-from tests.chaos.run import Reference, Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("cells", nargs="*", default=["*"], help="FAULT/MOMENT/DATABASE, with * and ? (default: all)")
     parser.add_argument("--runs", type=int, default=1000, help="runs of each cell, at most what the matrix asks for")
     parser.add_argument("--databases", nargs="+", choices=DATABASES, default=list(DATABASES))
+    parser.add_argument("--lanes", type=int, default=1, help="stacks at the same time on each database (default: 1)")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after so many minutes")
     parser.add_argument("--again", action="store_true", help="forget what is kept of these cells")
     parser.add_argument("--mix", default="100,500", help="jobs,faults of a random mix (default: %(default)s)")
@@ -57,84 +55,54 @@ def _named(cell: Cell, patterns: Sequence[str]) -> bool:
 
 
 class Driver:
-    """One rig at a time for each database; a run that failed costs the rig its life."""
+    """Hands runs to lanes, which take theirs side by side, and keeps what came of them."""
 
     def __init__(self, options: argparse.Namespace, chosen: Sequence[Cell]) -> None:
-        self.options, self.chosen = options, chosen
-        self.rigs: dict[str, tuple[Rig, Reference]] = {}
+        self.options = options
+        self.done = {cell: kept.read(cell) for cell in chosen}
+        self.under_way: dict[Future[kept.Result], tuple[Cell, int, ProcessPoolExecutor]] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="cpt-chaos-"))
         self.folder.chmod(0o755)
+        self.lanes = {self._lane(database): database for database in options.databases for _ in range(options.lanes)}
+
+    def _lane(self, database: str) -> ProcessPoolExecutor:
+        arguments = (self.options, database, self.folder)
+        return ProcessPoolExecutor(1, get_context("spawn"), initializer=lane.begin, initargs=arguments)
 
     def drive(self) -> int:
         """Runs, the cell with the fewest first, until all have theirs. Returns how many failed."""
         failed, end = 0, time.monotonic() + 60 * self.options.minutes
-        done = {cell: kept.read(cell) for cell in self.chosen}
-        while time.monotonic() < end:
-            open_ = [cell for cell in self.chosen if len(done[cell]) < min(cell.row.runs, self.options.runs)]
-            if not open_:
-                break
-            # The faults in turns, so that a part of the time shows a part of each.
-            cell = min(open_, key=lambda cell: (len(done[cell]), cell.row.moments.index(cell.moment)))
-            result = self.run(cell, len(done[cell]))
-            done[cell].append(result)
-            kept.write(cell, done[cell])
-            failed += not result.passed
+        for process in self.lanes:
+            self._next(process)
+        while self.under_way:
+            for future in wait(self.under_way, return_when=FIRST_COMPLETED).done:
+                cell, _, process = self.under_way.pop(future)
+                result = future.result()
+                self.done[cell].append(result)
+                kept.write(cell, self.done[cell])
+                failed += not result.passed
+                if time.monotonic() < end:
+                    self._next(process)
         return failed
 
-    def run(self, cell: Cell, seed: int) -> kept.Result:
-        """One run."""
-        began = time.monotonic()
-        problem, recovery, ranks, note = "", None, 0, ""
-        try:
-            rig, reference = self._rig(cell.database)
-            run = Run(rig, reference, cell, seed)
-            run.mix = tuple(map(int, self.options.mix.split(",")))
-            ranks, note = run.ranks, "{} jobs, {} faults".format(*run.mix) if cell.row.fault == "mix" else ""
-            faults.of(cell.row.fault)(run)
-            rig.repair()
-            problem = "; ".join(run.verify())
-            recovery = run.recovery
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"[:600]
-            traceback.print_exc()
-        took = time.monotonic() - began
-        print(f"{cell.name} {seed}: {problem or 'passed'} ({took:.1f} s, recovery {recovery})", flush=True)
-        if problem:
-            self._discard(cell, seed)
-        told = None if recovery is None else round(recovery, 2)
-        return kept.Result(seed, f"{datetime.now(UTC):%Y-%m-%d}", ranks, not problem, told, problem[:600], note)
-
-    def _rig(self, database: str) -> tuple[Rig, Reference]:
-        if database not in self.rigs:
-            for other in list(self.rigs):
-                self._close(other)
-            rig = Rig(self.folder / f"{database}-{time.time_ns():x}", database, disks=os.geteuid() == 0)
-            self.rigs[database] = rig, Reference(rig)
-            rig.start_all()
-        return self.rigs[database]
-
-    def _discard(self, cell: Cell, seed: int) -> None:
-        if cell.database in self.rigs:
-            if self.options.keep:
-                rig, _ = self.rigs[cell.database]
-                there = self.options.keep / f"{cell.name.replace('/', '-')}-{seed}"
-                there.mkdir(parents=True, exist_ok=True)
-                for file in rig.home.glob("*.log"):
-                    shutil.copy(file, there)
-                if cell.database == "sqlite":
-                    for file in rig.database_file.parent.glob("cpt.db*"):
-                        shutil.copy(file, there)
-            self._close(cell.database)
-
-    def _close(self, database: str) -> None:
-        rig, _ = self.rigs.pop(database)
-        rig.close()
-        shutil.rmtree(rig.home, ignore_errors=True)
+    def _next(self, process: ProcessPoolExecutor) -> None:
+        seeds = {cell: {result.seed for result in results} for cell, results in self.done.items()}
+        for cell, seed, _ in self.under_way.values():
+            seeds[cell].add(seed)
+        wanted = {cell: range(min(cell.row.runs, self.options.runs)) for cell in seeds}
+        mine = [cell for cell in seeds if cell.database == self.lanes[process] and len(seeds[cell]) < len(wanted[cell])]
+        if mine:
+            # The faults in turns, so that a part of the time shows a part of each.
+            cell = min(mine, key=lambda cell: (len(seeds[cell]), cell.row.moments.index(cell.moment)))
+            seed = min(set(wanted[cell]) - seeds[cell])
+            self.under_way[process.submit(lane.run, cell, seed)] = cell, seed, process
 
     def close(self) -> None:
         """End everything and leave nothing."""
-        for database in list(self.rigs):
-            self._close(database)
+        for process in self.lanes:
+            process.submit(lane.end)
+        for process in self.lanes:
+            process.shutdown()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

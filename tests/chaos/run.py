@@ -127,6 +127,11 @@ class Run:
         if self.moment not in ("M7", "idle", "any"):
             self.rig.release(self.moment)
 
+    def submitted(self) -> None:
+        """The request that was held at M0 has its answer: only then can what releases it be taken away."""
+        if self._submission is not None:
+            self._submission.join(60)
+
     def clock(self) -> None:
         """The recovery's time begins."""
         self._began = time.monotonic()
@@ -180,8 +185,6 @@ class Run:
     def verify(self) -> list[str]:
         """Everything that is wrong, after everything has ended."""
         rig = self.rig
-        if self._submission is not None:
-            self._submission.join(60)
         answers = {job: rig.http.get(f"/v1/jobs/{job}") for job in self.accepted}
         states = {job: answer.json()["state"] for job, answer in answers.items() if answer.status_code != 404}
         problems = checks.unfinished(self.accepted, states)
