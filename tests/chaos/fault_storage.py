@@ -21,8 +21,8 @@ def disk_full_spool(run: Run) -> None:
 
 def disk_full_storage(run: Run) -> None:
     """The next checkpoint fails, and with it the attempt, by name; the next one goes on from the last."""
-    rig, saved = run.rig, 0
-    run.reach()
+    rig = run.rig
+    run.reach(stay=True)
     saved = run.checkpoint()
     disk = rig.storage
     fill(disk)

@@ -60,6 +60,7 @@ class Run:
         """Jobs that must equal the undisturbed run."""
         self.recovery: float | None = None
         self._began: float | None = None
+        self._stays = False
         self._submission: Thread | None = None
         self.key = f"{cell.name}/{seed}/{time.time_ns()}"
         self.answers: list[httpx.Response] = []
@@ -76,8 +77,11 @@ class Run:
             self.plain.append(job_id)
         return job_id
 
-    def reach(self, act: str = "hold", rank: int = 0, **changes: Any) -> str:
-        """Submit the job and have it come to the cell's moment; its id. Saved checkpoints are registered by then."""
+    def reach(self, act: str = "hold", rank: int = 0, *, stay: bool = False, **changes: Any) -> str:
+        """Submit the job and have it come to the cell's moment; its id. Saved checkpoints are registered by then.
+
+        `stay`: training waits too while an append is held at M5, until `release`.
+        """
         rig, moment = self.rig, self.moment
         step = {"M3": self.random.choice((5, 6, 9)), "M4": 8, "M5": 4}.get(moment, 0)
         if moment not in ("M7", "idle", "any"):
@@ -99,8 +103,9 @@ class Run:
             rig.wait_for_state(self.job_id, "succeeded")
         elif act == "hold":
             rig.wait_held(moment)
-            if slowed:
+            if slowed and not stay:
                 rig.release("M3")
+            self._stays = slowed and stay
             if moment in ("M3", "M4"):
                 until(lambda: self.checkpoint() >= (8 if step >= 8 and moment == "M3" else 4), "the checkpoint", 20)
         return self.job_id
@@ -126,6 +131,8 @@ class Run:
         """Let who holds at the moment go on."""
         if self.moment not in ("M7", "idle", "any"):
             self.rig.release(self.moment)
+        if self._stays:
+            self.rig.release("M3")
 
     def submitted(self) -> None:
         """The request that was held at M0 has its answer: only then can what releases it be taken away."""

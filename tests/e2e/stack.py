@@ -32,11 +32,12 @@ Found = TypeVar("Found")
 
 
 def until(condition: Callable[[], Found], what: str, seconds: float = DEADLINE) -> Found:
-    """The first truthy answer of `condition`; fails when there is none in time."""
-    limit = time.monotonic() + seconds
+    """The first truthy answer of `condition`; fails when there is none in time. Asks the less often the longer it waits."""
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < limit, f"waited {seconds} s in vain for {what}"
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"waited {seconds} s in vain for {what}"
+        time.sleep(min(max(0.05, waited / 50), 0.5))
     return found
 
 
