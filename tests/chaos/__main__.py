@@ -89,7 +89,7 @@ class Driver:
         seeds = {cell: {result.seed for result in results} for cell, results in self.done.items()}
         for cell, seed, _ in self.under_way.values():
             seeds[cell].add(seed)
-        wanted = {cell: range(min(cell.row.runs, self.options.runs)) for cell in seeds}
+        wanted = {cell: range(min(cell.runs, self.options.runs)) for cell in seeds}
         mine = [cell for cell in seeds if cell.database == self.lanes[process] and len(seeds[cell]) < len(wanted[cell])]
         if mine:
             # The faults in turns, so that a part of the time shows a part of each.

@@ -38,7 +38,7 @@ class Row:
     must: str
     """What must happen, beside the global criteria."""
     runs: int
-    """How many the matrix asks for, on each database."""
+    """How many the matrix asks for at each moment."""
     two_ranks: bool = False
     """It takes two ranks; the other faults are tried with two in every fourth run."""
 
@@ -54,6 +54,11 @@ class Cell:
     @property
     def name(self) -> str:
         return f"{self.row.fault}/{self.moment}/{self.database}"
+
+    @property
+    def runs(self) -> int:
+        """How many are asked for: each database has its half of a moment's."""
+        return -(-self.row.runs // len(DATABASES))
 
 
 _AGAIN = "new attempt within lease + 10 s from the last registered checkpoint; no descendant alive after 2 s"
