@@ -32,7 +32,7 @@ Found = TypeVar("Found")
 
 
 def until(condition: Callable[[], Found], what: str, seconds: float = DEADLINE) -> Found:
-    """The first truthy answer of `condition`, asked the less often the longer it takes; fails when there is none in time."""
+    """The first truthy answer of `condition`, asked ever less often; fails when there is none in time."""
     began = time.monotonic()
     while not (found := condition()):
         waited = time.monotonic() - began
