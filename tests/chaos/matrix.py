@@ -40,7 +40,7 @@ class Row:
     runs: int
     """How many the matrix asks for at each moment."""
     two_ranks: bool = False
-    """It takes two ranks; the other faults are tried with two in every fourth run."""
+    """It takes two ranks; the other faults are tried with two in every tenth run."""
 
 
 @dataclass(frozen=True, slots=True)
