@@ -22,7 +22,7 @@ class Proxy:
     """Forwards connections to a port of this machine, and misbehaves when told to."""
 
     def __init__(self, target: int, tap: Tap | None = None) -> None:
-        self._target, self._tap = target, tap
+        self.target, self._tap = target, tap  # new connections go to the target of their time
         self._mode: Mode = "pass"
         self._delay = 0.0
         self._lock = threading.Lock()
@@ -100,7 +100,7 @@ class Proxy:
     def _serve(self, pair: _Pair) -> None:
         try:
             if not pair.deaf:
-                pair.far = socket.create_connection(("127.0.0.1", self._target), 5)
+                pair.far = socket.create_connection(("127.0.0.1", self.target), 5)
             self._pump(pair)
         except OSError:
             pass
