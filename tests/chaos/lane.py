@@ -38,6 +38,8 @@ class Lane:
             run.submitted()
             rig.repair()
             problem = "; ".join(run.verify())
+            if not problem:
+                run.forget()
             recovery = run.recovery
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:600]

@@ -187,6 +187,11 @@ class Run:
         """The step from which an attempt went on."""
         return next(e["resume_step"] for e in self.rig.events(self.job_id, "started") if e["attempt"] == attempt)
 
+    def forget(self) -> None:
+        """Delete its jobs: their checkpoints would fill the small disk in time."""
+        for job_id in self.accepted:
+            self.rig.http.delete(f"/v1/jobs/{job_id}")
+
     # The global criteria
 
     def verify(self) -> list[str]:
