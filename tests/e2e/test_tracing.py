@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from filelock import FileLock
 
-from cpt_core.protocol import Assignment, celery_queue
+from cpt_core.protocol import Assignment
 from tests.e2e.collector import Collector, Span, named
 from tests.e2e.stack import TOKEN, Stack, attempt_processes, spec, until
 
@@ -62,8 +61,8 @@ def _tell(home: Path) -> dict[str, Any]:
         stack.start_all()
         # The worker looks for work when it starts; the second bell is taken when the look after the first is over.
         stack.ring(2)
-        with redis.Redis.from_url(stack.redis_url) as broker:
-            until(lambda: broker.llen(celery_queue("default")) == 0, "the worker to wait for a doorbell")
+        log = home / "worker.log"
+        until(lambda: log.read_text().count("succeeded in") == 2, "the worker to wait for a doorbell")
         long = spec(steps=100_000, checkpoint=50_000, devices=1)
         answer = stack.http.post("/v1/jobs", json=long, headers=TRACEPARENT)
         job_id = answer.raise_for_status().json()["id"]
