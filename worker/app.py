@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
 from threading import Thread
 from types import FrameType
@@ -46,7 +47,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 class Listener(Consumer):  # type: ignore[misc]
-    """Celery's consumer, but it looks for a lost broker every second, not ever more seldom, up to half a minute."""
+    """Celery's consumer, but it looks for a lost broker every second, not ever more seldom, up to half a minute.
+
+    And it sees that the broker is lost when a doorbell cannot be acknowledged. Celery only logs that: the doorbell
+    counts as being worked on for ever, no other is asked for, and so nothing shows that the connection is gone.
+    """
 
     def ensure_connected(self, conn: Any) -> Any:
         """The connection, once there is one."""
@@ -54,6 +59,10 @@ class Listener(Consumer):  # type: ignore[misc]
             conn.ensure_connection, interval_start=_RETRY_SECONDS, interval_step=0, interval_max=_RETRY_SECONDS
         )
         return super().ensure_connected(conn)
+
+    def call_soon_ack(self, answer: Callable[..., None], logger: logging.Logger, _logged: object, **more: Any) -> Any:
+        """Have the loop acknowledge or reject a message: no error is only logged, each ends the loop."""
+        return super().call_soon_ack(answer, logger, (), **more)
 
 
 class Threads(TaskPool):  # type: ignore[misc]

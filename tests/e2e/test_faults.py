@@ -47,6 +47,37 @@ def test_only_the_worker_killed_leaves_no_process_behind(stack: Stack) -> None:
     until(lambda: not attempt_processes(job_id), "launcher and ranks to be gone", 5)
 
 
+HOLD_ACKNOWLEDGEMENTS = """
+import os, pathlib, sys, time
+if sys.orig_argv[-2:] == ["-m", "worker"]:
+    from kombu.message import Message
+    folder, acknowledge = pathlib.Path(os.environ["HOLD"]), Message.ack_log_error
+    def held(self, *arguments, **more):
+        (folder / "held").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        return acknowledge(self, *arguments, **more)
+    Message.ack_log_error = held
+"""
+
+
+def test_a_worker_hears_of_jobs_again_after_redis_died_while_it_acknowledged_a_bell(stack: Stack) -> None:
+    """Celery only logs that, and would wait for the acknowledgement before it took another bell: for ever."""
+    stack.kill("worker")
+    modules = stack.home / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(HOLD_ACKNOWLEDGEMENTS)
+    stack.start_worker("other", PYTHONPATH=str(modules), HOLD=str(modules))
+    short = spec(steps=4, checkpoint=4, devices=1)
+    first = stack.submit(short)
+    until((modules / "held").exists, "a bell to be acknowledged")
+    stack.kill("valkey")
+    (modules / "go").touch()
+    stack.wait_for_state(first, "succeeded")
+    stack.start_redis()
+    stack.wait_for_state(stack.submit(short), "succeeded", seconds=40)
+
+
 @pytest.mark.parametrize("keep_data", [True, False])
 def test_redis_dies_while_one_job_runs_and_another_waits(
     stack: Stack, assert_same_weights: SameWeights, keep_data: bool
