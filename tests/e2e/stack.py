@@ -109,13 +109,14 @@ class Stack:
 
         until(answers, "valkey", 20)
 
-    def start_api(self) -> None:
-        """Start the API and wait until it is ready."""
-        self.start("api", [sys.executable, "-m", "api"])
+    def start_api(self, name: str = "api", client: httpx.Client | None = None, **env: str) -> None:
+        """Start the API, or another one at the port of `client`, and wait until it is ready."""
+        client = client or self.http
+        self.start(name, [sys.executable, "-m", "api"], CPT_PORT=str(client.base_url.port), **env)
 
         def ready() -> bool:
             with contextlib.suppress(httpx.TransportError):
-                return self.http.get("/readyz").status_code == 200
+                return client.get("/readyz").status_code == 200
             return False
 
         until(ready, "the API", 60)
@@ -127,9 +128,13 @@ class Stack:
         )
         return psutil.Process(process.pid)
 
+    def migrate(self, **env: str) -> None:
+        """Bring the database to the newest revision that the code knows."""
+        subprocess.run([sys.executable, "-m", "api", "migrate"], env=self.env | env, cwd=self.home, check=True)
+
     def start_all(self) -> psutil.Process:
         """Migrate, start everything; returns the worker."""
-        subprocess.run([sys.executable, "-m", "api", "migrate"], env=self.env, cwd=self.home, check=True)
+        self.migrate()
         self.start_redis()
         self.start_api()
         return self.start_worker()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 
 from cpt_client.embedded.stack import free_port
 from tests.chaos.proxy import Proxy
-from tests.e2e.stack import Stack, spec, until
+from tests.e2e.stack import Stack, spec
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["api", "cpt_client", "cpt_core", "migrations", "worker"]
@@ -50,23 +49,6 @@ class Upgrade:
     before: httpx.Client
     after: httpx.Client
     door: Proxy
-    former: dict[str, str]
-    """What makes a process one of the version before."""
-
-    def migrate(self, **env: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "api", "migrate"], env=self.stack.env | env, cwd=self.stack.home, check=True
-        )
-
-    def start_api(self, name: str, client: httpx.Client, **env: str) -> None:
-        self.stack.start(name, [sys.executable, "-m", "api"], CPT_PORT=str(client.base_url.port), **env)
-        until(lambda: self.ready(client) == 200, f"the API {name}", 60)
-
-    def ready(self, client: httpx.Client) -> int:
-        try:
-            return client.get("/readyz").status_code
-        except httpx.TransportError:
-            return 0
 
     def lead_to(self, client: httpx.Client) -> None:
         """Whoever comes by the door comes to this API; those who are in have to come again."""
@@ -85,13 +67,12 @@ def upgrade(tmp_path: Path, empty_database_url: str, code_before: Path) -> Itera
         httpx.Client(base_url=stack.url, timeout=15) as before,
         httpx.Client(base_url=f"http://127.0.0.1:{free_port(0)}", timeout=15) as after,
     ):
-        upgrade = Upgrade(stack, before, after, door, former)
         try:
-            upgrade.migrate(**former)
+            stack.migrate(**former)
             stack.start_redis()
-            upgrade.start_api("api-before", before, **former)
+            stack.start_api("api-before", before, **former)
             stack.start_worker("worker-before", **former)
-            yield upgrade
+            yield Upgrade(stack, before, after, door)
         finally:
             stack.close()
             door.close()
@@ -101,17 +82,12 @@ def document(steps: int) -> dict[str, Any]:
     return spec(checkpoint=20, devices=1, training={"steps": steps, "batch_size": 8, "seed": 7})
 
 
-def steps_of(client: httpx.Client, job_id: str) -> list[int]:
-    rows = client.get(f"/v1/jobs/{job_id}/metrics", params={"limit": 5000}).raise_for_status().json()["data"]
-    return [row["step"] for row in rows]
-
-
 def test_an_upgrade_by_the_book_loses_nothing_of_what_runs(upgrade: Upgrade) -> None:
     stack, before, after = upgrade.stack, upgrade.before, upgrade.after
     running = stack.submit(document(STEPS))
     stack.wait_for_step(running, 5)
-    upgrade.migrate()
-    upgrade.start_api("api-after", after)
+    stack.migrate()
+    stack.start_api("api-after", after)
 
     # Both serve the same jobs, whoever made them, and the worker's appends may come in by either.
     short, key = document(20), {"Idempotency-Key": "once"}
@@ -142,6 +118,6 @@ def test_an_upgrade_by_the_book_loses_nothing_of_what_runs(upgrade: Upgrade) -> 
     job = stack.wait_for_state(running, "succeeded")
     assert job["attempt"] == 3
     assert [event["resume_step"] > saved for event in stack.events(running, "started")[2:]] == [True]
-    assert steps_of(after, running) == list(range(STEPS))
+    assert [row["step"] for row in stack.metrics(running)] == list(range(STEPS))
     ends = [(event["state"], event.get("reason")) for event in stack.events(running, "state")]
     assert ("queued", "preempted") in ends, ends
