@@ -37,7 +37,7 @@ def until(condition: Callable[[], Found], what: str, seconds: float = DEADLINE) 
     while not (found := condition()):
         waited = time.monotonic() - began
         assert waited < seconds, f"waited {seconds} s in vain for {what}"
-        time.sleep(min(max(0.05, waited / 50), 0.5))
+        time.sleep(min(max(0.05, waited / 200), 0.5))
     return found
 
 
