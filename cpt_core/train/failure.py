@@ -26,6 +26,8 @@ def tell(error: Exception, emit: Emit, ranks: Ranks | None) -> int:
     A rank that only lost another one leaves the telling to that one, through the store, or to the launcher, which sees
     what a process that was killed cannot say. `ranks` is None if they have not met.
     """
+    if ranks is None and is_peer_lost(error):  # it went while they were about to meet
+        return PEER_LOST
     finished = describe(error)
     if ranks is not None and ranks.world_size > 1:
         if ranks.rank > 0:

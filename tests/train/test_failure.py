@@ -42,11 +42,18 @@ def test_a_rank_that_lost_another_without_a_word_leaves_the_telling_to_the_launc
     assert recorded == []
 
 
+def test_so_does_one_that_finds_another_gone_when_they_are_to_meet():
+    recorded = []
+    refused = RuntimeError("Gloo connectFullMesh failed with [/gloo/transport/tcp/pair.cc:152] Connection refused")
+    assert tell(refused, recorded.append, None) == PEER_LOST
+    assert recorded == []
+
+
 def test_an_event_that_cannot_be_recorded_does_not_hide_the_failure(capsys):
     def broken(_event):
         raise BrokenPipeError("nobody reads")
 
-    assert tell(LOST, broken, None) == 1
+    assert tell(ValueError("a defect"), broken, None) == 1
     assert "could not be recorded: nobody reads" in capsys.readouterr().err
 
 
