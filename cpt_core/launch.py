@@ -195,6 +195,7 @@ def be_rank(run_file: Path, output: BinaryIO) -> int:
         run_file: JSON of a `cpt_core.run.Run`.
         output: where its output goes, both streams.
     """
+    die_with_parent(int(os.environ[LAUNCHER_PID]))
     from cpt_core.train.__main__ import train
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's handlers are not the rank's
