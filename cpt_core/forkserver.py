@@ -1,4 +1,4 @@
-"""The fork server: it has imported torch and the trainer, and forks a launcher for each run, which forks the rank.
+"""The fork server: it has imported torch and the trainer, and forks a launcher for each run, which forks the ranks.
 
 Importing them takes seconds, a fork milliseconds, and what was imported is in memory once. Started by a worker as
 `python -m cpt_core.forkserver FD PARENT`, with one end of a socket pair of type SOCK_SEQPACKET: each message is a JSON
@@ -23,13 +23,12 @@ import os
 import select
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from cpt_core import launch, tracing
-from cpt_core.process import MARK, die_with_parent, settle_threads, show_mark
+from cpt_core.process import MARK, die_with_parent, exit_code_of, settle_threads, show_mark, show_name
 
 LARGEST_MESSAGE = 2**17
 _HUGE_PAGE = 2**21
@@ -63,8 +62,8 @@ def main() -> int:
 def _prepare() -> None:
     settle_threads()
     importlib.import_module("cpt_core.train.attempt")
-    # What is loaded by the first use of torch.optim or the meta device, the count of products, and safetensors.
-    for name in ("torch._dynamo", "cpt_core.products", "numpy.ctypeslib"):
+    # Loaded by the first use of torch.optim or the meta device, the count of products, safetensors, and torchrun.
+    for name in ("torch._dynamo", "cpt_core.products", "numpy.ctypeslib", "torch.distributed.launcher.api"):
         importlib.import_module(name)
     if tracing.wanted():
         tracing.prepare()
@@ -101,14 +100,10 @@ def _end_with(run: Callable[[], int]) -> NoReturn:
     """Whatever happens, a child never goes on as its parent."""
     code = 1
     try:
-        code = run()
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
+        code = exit_code_of(run)
         sys.stdout.flush()
         sys.stderr.flush()
+    finally:
         os._exit(code)
 
 
@@ -124,7 +119,7 @@ def _launch(request: dict[str, Any], server: int, control: socket.socket, output
     show_mark(request["environment"][MARK])
     os.environ.clear()
     os.environ.update(request["environment"])
-    _name("cpt-launcher")
+    show_name("cpt-launcher")
     return launch.launch(
         Path(request["run_file"]),
         nproc=request["nproc"],
@@ -135,28 +130,7 @@ def _launch(request: dict[str, Any], server: int, control: socket.socket, output
 
 
 def _fork_rank(run_file: Path, output: BinaryIO) -> int:
-    return _fork(lambda: _rank(run_file, output.fileno()))
-
-
-def _rank(run_file: Path, output: int) -> int:
-    import signal
-
-    from cpt_core.train.__main__ import train
-
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's handlers are not the rank's
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.setsid()
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(write_through=True)  # type: ignore[union-attr]
-    _name("cpt-rank")
-    return train(run_file)
-
-
-def _name(name: str) -> None:
-    """What tools such as `top` call this process."""
-    Path("/proc/self/comm").write_text(name, encoding="ascii")
+    return _fork(lambda: launch.be_rank(run_file, output))
 
 
 if __name__ == "__main__":

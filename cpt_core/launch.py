@@ -2,8 +2,9 @@
 
 torchrun's agent runs in this process. What is added to `torchrun` itself: no descendant survives the process that
 asked for the run, SIGTERM lets the ranks finish on their own (step, checkpoint, exit 0) instead of being cut after
-30 s, every rank's output is in a file of its own, and the rank that failed first is named. A single rank has nobody to
-meet, so it is started without the agent, which halves the time to the first step.
+30 s, every rank's output is in a file of its own, and the rank that failed first is named. On Linux the agent forks the
+ranks from this process, so that torch is loaded once. A single rank has nobody to meet, so it is started without the
+agent, which halves the time to the first step.
 
 Exit code 0: every rank ended well. 1: see `failure`.
 """
@@ -16,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from cpt_core.events import Finished, dump
-from cpt_core.process import address_towards, die_with_parent
+from cpt_core.process import address_towards, die_with_parent, exit_code_of, settle_threads
 from cpt_core.run import Gang, Run
 from cpt_core.uploads import UploadError, fetch
 
@@ -33,10 +35,8 @@ PEER_LOST = 3
 LAUNCHER_PID = "CPT_LAUNCHER_PID"
 """Environment variable that tells a rank the process it must not outlive."""
 
-NODE_OFFSET = "CPT_NODE_OFFSET"
-"""Environment variable of a node's launcher: the rank of its first process."""
-
 _JOIN_SECONDS = 1800  # the other nodes may have data to fetch first
+_LAST_SECONDS = 2.0
 _FAILURE = "failure.json"
 _TAIL_BYTES = 4000
 
@@ -136,7 +136,7 @@ def launch(run_file: Path, *, nproc: int, run_id: str, log_dir: Path, start: Sta
     if nproc == 1 and run.gang is None:
         failed = _run_alone(run_file, log_dir, start)
     else:
-        failed = _run_under_torchrun(_rank_arguments(run_file), nproc, run_id, log_dir, run.gang)
+        failed = _run_under_torchrun(run_file, nproc, run_id, log_dir, run.gang)
     if failed is None:
         return 0
     rank, exit_code = failed
@@ -174,13 +174,9 @@ def output_file(log_dir: Path, rank: int) -> Path:
     return log_dir / f"rank-{rank}.log"
 
 
-def _rank_arguments(run_file: Path) -> list[str]:
-    return ["-u", "-m", "cpt_core.train", str(run_file)]
-
-
 def _spawn(run_file: Path, output: BinaryIO) -> int:
-    # A session of its own, as under torchrun: Ctrl-C reaches the rank through us alone.
-    command = [sys.executable, *_rank_arguments(run_file)]
+    # A session of its own, as in `be_rank`: Ctrl-C reaches the rank through us alone.
+    command = [sys.executable, "-u", "-m", "cpt_core.train", str(run_file)]
     return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True).pid
 
 
@@ -192,14 +188,50 @@ def _run_alone(run_file: Path, log_dir: Path, start: StartRank) -> tuple[int, in
     return (0, code) if code else None
 
 
+def be_rank(run_file: Path, output: BinaryIO) -> int:
+    """Train as the rank that the environment names, in a process that the launcher has forked. Returns its exit code.
+
+    Args:
+        run_file: JSON of a `cpt_core.run.Run`.
+        output: where its output goes, both streams.
+    """
+    from cpt_core.train.__main__ import train
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher's handlers are not the rank's
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    return exit_code_of(lambda: train(run_file))
+
+
+def _be_rank_of_torchrun(run_file: Path, log_dir: Path, offset: int) -> None:
+    """What torchrun's agent has a child do. `offset` is the rank of this node's first."""
+    rank = offset + int(os.environ["LOCAL_RANK"])
+    os.environ["RANK"] = str(rank)
+    with output_file(log_dir, rank).open("wb") as output:
+        code = be_rank(run_file, output)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code == PEER_LOST:
+        # The agent names the first failed rank that it finds, and ends the others: that is to be the one that is gone.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(_LAST_SECONDS)
+    if code:
+        os._exit(code)  # an exception would be torch's to tell
+
+
 def _run_under_torchrun(
-    arguments: list[str], nproc: int, run_id: str, log_dir: Path, gang: Gang | None
+    run_file: Path, nproc: int, run_id: str, log_dir: Path, gang: Gang | None
 ) -> tuple[int, int] | None:
     """Run `nproc` ranks, with those of other nodes. Returns number and exit code of the one that failed first, if any.
 
     torchrun numbers nodes by their addresses. Ours are numbered by the API, so that the first, which tells the events,
-    has rank 0, and a run does not depend on who took part: the shell gives each process its number.
+    has rank 0, and a run does not depend on who took part: each process is given its number.
     """
+    settle_threads()
     # Imported here: the signal handlers are in place before the seconds that this takes.
     from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing.api import LogsDest, LogsSpecs
@@ -209,25 +241,23 @@ def _run_under_torchrun(
 
     offset = gang.node * nproc if gang else 0
 
-    class RankFiles(LogsSpecs):
-        """Each rank's output in a file of `log_dir`."""
+    class NoRedirection(LogsSpecs):
+        """The ranks see to their output themselves."""
 
         @property
         def root_log_dir(self) -> str:
             return str(log_dir)
 
         def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-            return LogsDest(
-                stdouts={rank: str(output_file(log_dir, offset + rank)) for rank in envs},
-                stderrs=dict.fromkeys(envs, os.devnull),  # see below
-                error_files=dict.fromkeys(envs, os.devnull),
-            )
+            none = dict.fromkeys(envs, "")
+            return LogsDest(stdouts=none, stderrs=none, error_files=dict.fromkeys(envs, os.devnull))
 
     address, interface = _meeting_place(gang)
     if sys.platform == "linux":
         for library in ("GLOO", "NCCL") if gang else ("GLOO",):  # else they ask for the host name's address
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", interface)
-    os.environ[NODE_OFFSET] = str(offset)
+    # The agent asks whether there are GPUs; asked in CUDA's usual way, no fork of this process could use them.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     config = LaunchConfig(
         min_nodes=gang.nodes if gang else 1,
         max_nodes=gang.nodes if gang else 1,
@@ -238,18 +268,14 @@ def _run_under_torchrun(
         rdzv_configs={"is_host": gang.node == 0, "join_timeout": _JOIN_SECONDS} if gang else {},
         local_addr=address,
         max_restarts=0,
-        logs_specs=RankFiles(),
+        start_method="fork" if sys.platform == "linux" else "spawn",
+        logs_specs=NoRedirection(),
         signals_to_handle="SIGQUIT",  # SIGTERM and SIGINT are ours
     )
-    # torchrun gives each stream a file of its own; the shell joins them, and becomes the rank.
-    shell = f'export RANK=$(({NODE_OFFSET} + LOCAL_RANK)); exec "$@" 2>&1'
     try:
-        elastic_launch(config, "/bin/sh")("-c", shell, "rank", sys.executable, *arguments)
+        elastic_launch(config, _be_rank_of_torchrun)(run_file, log_dir, offset)
     except ChildFailedError as error:
-        # A rank that lost a peer is a consequence; torchrun's time stamps have whole seconds only.
-        first = min(
-            error.failures.values(), key=lambda each: (each.exitcode == PEER_LOST, each.timestamp, each.local_rank)
-        )
+        _, first = error.get_first_failure()
         return offset + first.local_rank, first.exitcode
     except (DistError, RendezvousError):
         if gang is None:

@@ -11,11 +11,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 MARK = "CPT_ATTEMPT"
 """Environment variable with the name of the run; every process of it inherits the variable, wherever it went."""
+
+RANK_NAME = "cpt-rank-"
+"""What a rank is called, before its number."""
 
 _PR_SET_PDEATHSIG = 1
 _ROOM = "-" * 256
@@ -85,6 +89,23 @@ def show_mark(mark: str) -> None:
     if not address or ctypes.string_at(address) != _ROOM.encode() or len(shown) > room:
         raise ValueError(f"there is no room for the mark {mark} in the environment")
     ctypes.memmove(address, shown.ljust(room, b"-"), room)
+
+
+def show_name(name: str) -> None:
+    """What tools such as `top` call this process from now on, up to 15 characters; only Linux has such a name."""
+    if sys.platform == "linux":
+        Path("/proc/self/comm").write_text(name, encoding="ascii")
+
+
+def exit_code_of(run: Callable[[], int]) -> int:
+    """The exit code with which a program would end that does only `run`, and what it would print of an exception."""
+    try:
+        return run()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
 
 
 def address_towards(host: str, port: int) -> str:

@@ -13,7 +13,7 @@ import time
 
 import psutil
 
-from cpt_core.process import MARK
+from cpt_core.process import MARK, RANK_NAME
 from worker.launchers import Launcher
 
 _EXEC_SECONDS = 0.02
@@ -110,15 +110,15 @@ class Tree:
             self._end = None
 
     def ranks(self) -> dict[int, int]:
-        """Process ids of the living ranks, by rank."""
+        """Process ids of the living ranks, by rank. Their names tell it; a single rank is a while without one."""
         found = {}
         for process in members(self._mark):
             try:
-                # Data workers inherit RANK from their rank; a single rank has none.
-                if process.ppid() == self._launcher.pid:
-                    found[int(process.environ().get("RANK", "0"))] = process.pid
+                name, parent = process.name(), process.ppid()
             except psutil.Error:
                 continue
+            if parent == self._launcher.pid:  # not that of data workers, which inherit the name
+                found[int(name.removeprefix(RANK_NAME)) if name.startswith(RANK_NAME) else 0] = process.pid
         return dict(sorted(found.items()))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpt_core import tracing
 from cpt_core.launch import LAUNCHER_PID
-from cpt_core.process import die_with_parent, settle_threads, show_stacks_on_signal
+from cpt_core.process import RANK_NAME, die_with_parent, settle_threads, show_name, show_stacks_on_signal
 from cpt_core.run import Run
 from cpt_core.train.recorder import Emit, Recorder, ignore
 
@@ -28,7 +28,9 @@ def train(run_file: Path) -> int:
         die_with_parent(int(os.environ[LAUNCHER_PID]))
     elif "RANK" in os.environ:  # under torchrun itself
         die_with_parent(os.getppid())
-    alone_or_first = os.environ.get("RANK", "0") == "0"
+    rank = os.environ.get("RANK", "0")
+    show_name(RANK_NAME + rank)
+    alone_or_first = rank == "0"
     parent = os.environ.get(tracing.VARIABLE)
     if parent is not None and alone_or_first:
         tracing.start("cpt-training")

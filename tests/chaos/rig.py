@@ -19,6 +19,7 @@ import psutil
 from sqlalchemy import create_engine, make_url, text
 
 from cpt_core.lifecycle import FINAL
+from cpt_core.process import RANK_NAME
 from tests.chaos.proxy import Proxy
 from tests.chaos.tap import Tap
 from tests.e2e.stack import Stack, attempt_processes, kill_group_and_descendants, until
@@ -214,12 +215,11 @@ class Rig(Stack):
         found: dict[str, psutil.Process] = {}
         for process in self.processes(job_id):
             with contextlib.suppress(psutil.Error):
-                environment = process.environ()
-                line = process.cmdline()
-                if process.name() == "cpt-launcher" or "cpt_core.launch" in line:
+                name = process.name()
+                if name.startswith(RANK_NAME):
+                    found.setdefault(name.removeprefix(RANK_NAME), process)
+                elif name == "cpt-launcher" or "cpt_core.launch" in process.cmdline():
                     found["launcher"] = process
-                elif "cpt_core.train" in line or process.name() == "cpt-rank":
-                    found.setdefault(environment.get("RANK", "0"), process)
         return found
 
     def settled(self) -> bool:

@@ -95,17 +95,19 @@ def test_a_forked_launcher_and_its_rank_show_the_mark_of_their_run(start):
     until(lambda: len(members(run.mark)) == 2)
     rank = until(lambda: run.tree.ranks().get(0))
     assert psutil.Process(rank).environ()[MARK] == run.mark
-    until(lambda: psutil.Process(rank).name() == "cpt-rank")
+    until(lambda: psutil.Process(rank).name() == "cpt-rank-0")
     assert os.getsid(rank) == rank
 
 
-def test_ranks_under_torchrun_inherit_the_environment_that_their_launcher_was_given(start):
+def test_ranks_under_torchrun_are_forked_and_show_the_mark_and_their_numbers(start):
     run = start(spec(devices=2))
-    ranks = until(lambda: len(found := run.tree.ranks()) == 2 and found)
-    for process in ranks.values():
-        environment = psutil.Process(process).environ()
-        assert environment["CUDA_VISIBLE_DEVICES"] == "none"
-        assert environment[MARK] == run.mark
+    ranks = until(lambda: sorted(found := run.tree.ranks()) == [0, 1] and found)
+    for number, pid in ranks.items():
+        process = psutil.Process(pid)
+        assert process.name() == f"cpt-rank-{number}"
+        assert process.environ()[MARK] == run.mark
+        assert "cpt_core.forkserver" in process.cmdline(), "no program was started, and torch not loaded again"
+        assert os.getsid(pid) == pid
 
 
 def test_a_forked_rank_that_is_killed_is_named_by_its_launcher(start):
@@ -114,6 +116,14 @@ def test_a_forked_rank_that_is_killed_is_named_by_its_launcher(start):
     os.kill(run.tree.ranks()[0], signal.SIGKILL)
     assert run.end() == 1
     assert "process 0 was killed (SIGKILL)" in launch.failure(run.logs)
+
+
+def test_of_two_forked_ranks_the_one_that_was_killed_is_named(start):
+    run = start(spec(devices=2))
+    until(run.events)
+    os.kill(run.tree.ranks()[1], signal.SIGKILL)
+    assert run.end() == 1
+    assert "process 1 was killed (SIGKILL)" in launch.failure(run.logs)
 
 
 def test_a_forked_run_that_is_asked_to_stop_saves_a_checkpoint(start):

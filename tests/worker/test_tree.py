@@ -100,17 +100,19 @@ def test_only_the_launcher_is_asked_to_end(start):
 
 
 RANKS = """
-import os, subprocess, sys, time
+import subprocess, time
 for rank in "01":
-    subprocess.Popen(["sh", "-c", "sleep 600; true"], env=os.environ | {"RANK": rank})
+    subprocess.Popen(["sh", "-c", f"echo cpt-rank-{rank} > /proc/self/comm; (sleep 600; true)& wait"])
 time.sleep(600)
 """
 
 
 def test_ranks_are_the_launchers_children_and_not_theirs(start):
     tree = start(RANKS)
-    until(lambda: len(members(MARKED)) == 5)
-    assert sorted(tree.ranks()) == [0, 1]
+    until(lambda: len(members(MARKED)) == 7)
+    until(lambda: sorted(tree.ranks()) == [0, 1])
+    parents = {psutil.Process(process).ppid() for process in tree.ranks().values()}
+    assert parents == {tree._launcher.pid}
 
 
 def test_a_zombie_is_dead():
