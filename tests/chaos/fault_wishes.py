@@ -130,10 +130,14 @@ def mix(run: Run) -> None:
     rig, random = run.rig, run.random
     jobs, faults = run.mix
     accepted: list[str] = []
+    struck = 0
     done = threading.Event()
 
     def users() -> None:
         while len(accepted) < jobs:
+            if len(accepted) > 5 + jobs * struck // faults:  # some wait at any time, and no fault meets an idle stack
+                time.sleep(0.1)
+                continue
             with contextlib.suppress(AssertionError, httpx.HTTPError):
                 accepted.append(run.submit())
                 if random.random() < 0.1:
@@ -148,6 +152,7 @@ def mix(run: Run) -> None:
     actions = [_kill_a_worker, _stop_a_worker, _kill_api, _kill_redis, _cut, _ring, _kill_a_rank, _hole]
     for _ in range(faults):
         random.choice(actions)(run)
+        struck += 1
         time.sleep(random.uniform(0.1, 1.0))
     rig.repair()
     done.wait(60 + jobs)
