@@ -81,17 +81,26 @@ def _every(count: int) -> str:
 
 def parts(output: Record) -> str:
     """What a step spends its time on."""
+    step, ratio = output["step_seconds"], output["of_fp32"]
     rows = [
-        [part, f"{seconds:.3f}", f"{seconds / output['step_seconds']:.0%}"]
+        [part, f"{seconds:.3f}", f"{seconds / step:.0%}"]
         for part, seconds in sorted(output["parts"].items(), key=lambda item: -item[1])
     ]
-    return "\n".join(
-        [
-            f"{output['workload']}: a step takes {output['step_seconds']:.3f} s.",
+    lines = [
+        f"{output['workload']}, {output['form']}: a step takes {step:.3f} s, {ratio:.2f} of fp32's.",
+        "",
+        *_markdown(("", "s", "of a step"), rows),
+    ]
+    if "integer_peak" in output:
+        peak, macs = output["integer_peak"], output["integer_macs"]
+        made = sum(output["parts"].get(part, 0.0) for part in INTEGER_PRODUCTS)
+        least = ratio * (step - made + macs / peak) / step
+        lines += [
             "",
-            *_markdown(("", "s", "of a step"), rows),
+            f"Its {macs / 1e9:.1f} GMAC of integers run at {macs / made / 1e9:.0f} GMAC/s, {macs / made / peak:.0%} of "
+            f"the peak of {peak / 1e9:.0f}; at the peak the step would take {least:.2f} of fp32's.",
         ]
-    )
+    return "\n".join(lines)
 
 
 def scaling(output: Record) -> str:
@@ -117,7 +126,15 @@ def _steps(name: str, workload: str, rounds: int, *chosen: str) -> Table:
     return Table(name, command, steps, (forms.BASE, *chosen)[-1])
 
 
+def _parts(workload: str, form: str) -> Table:
+    """Where a workload's step goes in a form."""
+    short = form.partition(",")[2].split()[0].lower() if "," in form else form
+    return Table(f"parts-{workload}-{short}", ("python", "benchmarks/parts.py", workload, form), parts, form)
+
+
 COMPILED, FEW_BITS, FAST = "simulated, torch.compile", "int8, 3 bits forward", "int8, fast input gradients"
+PYTORCH = "simulated, PyTorch only"
+INTEGER_PRODUCTS = ("integer products forward", "gradient of the input", "gradient of the weight")
 TABLES = (
     _steps("resnet38", "resnet38", 9),
     _steps("resnet74", "resnet74", 7),
@@ -127,7 +144,9 @@ TABLES = (
     _steps("lstm_lm", "lstm_lm", 9),
     Table("surroundings", ("python", "benchmarks/surroundings.py"), surroundings),
     Table("scaling", ("python", "benchmarks/scaling.py"), scaling),
-    Table("parts", ("python", "benchmarks/parts.py"), parts),
+    *(_parts(workload, "int8") for workload in ("resnet38", "resnet18", "transformer_lm", "lstm_lm")),
+    _parts("lstm_lm", "simulated"),
+    *(_parts(workload, PYTORCH) for workload in ("resnet38", "transformer_lm", "lstm_lm")),
     _steps("few-bits", "resnet38", 5, "int8", FEW_BITS),
     _steps("fast", "resnet38", 5, "int8", FAST),
     _steps("compiled-lstm_lm", "lstm_lm", 5, "simulated", COMPILED),
