@@ -56,6 +56,12 @@ def _fp32(device: str) -> AbstractContextManager[object]:
 
 
 @contextmanager
+def _pytorch_only(device: str) -> Iterator[None]:
+    with _fp32(device), native.disabled():  # a training without C++ functions has the same products as one with them
+        yield
+
+
+@contextmanager
 def _taking_tf32(allowed: bool) -> Iterator[None]:
     # torch lets cuDNN's convolutions, though not its matrix products, take TF32 unless told otherwise.
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
@@ -108,7 +114,7 @@ FORMS: dict[str, Form] = {
     "tf32": Form(within=lambda _device: _taking_tf32(True), available=_is_gpu, graphed=True),
     "bf16": Form(within=_bf16, available=_has_bf16, graphed=True),
     NAIVE: Form(quantize_naively, within=lambda _device: nullcontext()),
-    "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=lambda _device: native.disabled()),
+    "simulated, PyTorch only": Form(partial(_quantized, backend="simulated"), within=_pytorch_only),
     "simulated, torch.compile": Form(
         _compiled, within=lambda _device: nullcontext(), available=_has_compiler, by_default=False
     ),

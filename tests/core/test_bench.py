@@ -4,8 +4,10 @@ import time
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from cpt_core import onednn
 from cpt_core.bench import forms
 from cpt_core.bench.forms import BASE, FORMS, NAIVE
 from cpt_core.bench.joules import measure_joules
@@ -178,3 +180,11 @@ def test_the_language_models_have_no_dropout():
     for workload in WORKLOADS.values():
         if isinstance(workload, Text):
             assert all(layer.p == 0 for layer in workload.build().modules() if isinstance(layer, nn.Dropout))
+
+
+@pytest.mark.parametrize("name", [BASE, "simulated, PyTorch only", "simulated", "int8"])
+def test_our_forms_have_the_products_that_a_training_has(name):
+    with FORMS[name].within("cpu"):
+        taken = F.linear
+    with onednn.linear_layers():
+        assert taken is F.linear
