@@ -28,8 +28,9 @@ def test_another_worker_resumes_from_the_bucket_and_the_weights_are_those_of_an_
     stack_on_s3: Stack, s3_storage: str, undisturbed: Path
 ) -> None:
     stack = stack_on_s3
-    # One, so that the second attempt drops the first one's however far that came.
-    job_id = stack.submit(spec(checkpoint={"every_steps": 10, "keep_last": 1}))
+    document = spec()
+    document["checkpoint"]["keep_last"] = 1  # so that the second attempt drops the first one's however far that came
+    job_id = stack.submit(document)
     until(lambda: stack.job(job_id)["checkpoint"], "a checkpoint")
     stack.running["worker"].send_signal(signal.SIGTERM)
     stack.running.pop("worker").wait()
