@@ -18,6 +18,9 @@ from cpt_core.bench import forms
 from cpt_core.bench.machine import Machine
 from cpt_core.bench.measure import Benchmark
 
+INTEGER_PRODUCTS = ("integer products forward", "gradient of the input", "gradient of the weight")
+"""Parts of a step in integers."""
+
 KEPT = ROOT / "benchmarks" / "results-core"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
@@ -126,15 +129,12 @@ def _steps(name: str, workload: str, rounds: int, *chosen: str) -> Table:
     return Table(name, command, steps, (forms.BASE, *chosen)[-1])
 
 
-def _parts(workload: str, form: str) -> Table:
-    """Where a workload's step goes in a form."""
-    short = form.partition(",")[2].split()[0].lower() if "," in form else form
-    return Table(f"parts-{workload}-{short}", ("python", "benchmarks/parts.py", workload, form), parts, form)
+def _parts(workload: str, form: str, short: str = "") -> Table:
+    """Where a workload's step goes in a form, which the table's name calls `short`."""
+    return Table(f"parts-{workload}-{short or form}", ("python", "benchmarks/parts.py", workload, form), parts, form)
 
 
 COMPILED, FEW_BITS, FAST = "simulated, torch.compile", "int8, 3 bits forward", "int8, fast input gradients"
-PYTORCH = "simulated, PyTorch only"
-INTEGER_PRODUCTS = ("integer products forward", "gradient of the input", "gradient of the weight")
 TABLES = (
     _steps("resnet38", "resnet38", 9),
     _steps("resnet74", "resnet74", 7),
@@ -146,7 +146,7 @@ TABLES = (
     Table("scaling", ("python", "benchmarks/scaling.py"), scaling),
     *(_parts(workload, "int8") for workload in ("resnet38", "resnet18", "transformer_lm", "lstm_lm")),
     _parts("lstm_lm", "simulated"),
-    *(_parts(workload, PYTORCH) for workload in ("resnet38", "transformer_lm", "lstm_lm")),
+    *(_parts(workload, "simulated, PyTorch only", "pytorch") for workload in ("resnet38", "transformer_lm", "lstm_lm")),
     _steps("few-bits", "resnet38", 5, "int8", FEW_BITS),
     _steps("fast", "resnet38", 5, "int8", FAST),
     _steps("compiled-lstm_lm", "lstm_lm", 5, "simulated", COMPILED),

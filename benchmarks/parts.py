@@ -23,9 +23,9 @@ from cpt_core.process import settle_threads
 settle_threads()  # as in training
 
 import torch
+from core import INTEGER_PRODUCTS
 from torch.profiler import ProfilerActivity, profile
 
-from cpt_core import products
 from cpt_core.bench.forms import BASE, FORMS
 from cpt_core.bench.machine import SIDE, measure_machine, shortest
 from cpt_core.bench.workloads import WORKLOADS, Images, Step, Workload
@@ -36,7 +36,7 @@ from cpt_core.quant.native import functions
 from cpt_core.train.memory import keep_freed_memory
 
 ROUNDS = 7
-FORWARD, INPUT, WEIGHT = "integer products forward", "gradient of the input", "gradient of the weight"
+FORWARD, INPUT, WEIGHT = INTEGER_PRODUCTS
 ROUNDING, NORM = "ranges, codes and rounding", "batch norm, addition and ReLU"
 PARTS = {
     "cpt_convolution": FORWARD,
@@ -89,12 +89,12 @@ class Stopwatch:
 
     def gradients(self, name: str, function: Callable[..., Any]) -> Callable[..., None]:
         first, end = GRADIENTS[name]
-        begin_input, begin_weight = self.timed(INPUT, function), self.timed(WEIGHT, function)
+        of_input, of_weight = self.timed(INPUT, function), self.timed(WEIGHT, function)
 
         def run(*arguments: Any) -> None:
             before, (dx, dw, dbias), after = arguments[:first], arguments[first:end], arguments[end:] if end else ()
-            begin_input(*before, dx, None, None, *after)
-            begin_weight(*before, None, dw, dbias, *after)
+            of_input(*before, dx, None, None, *after)
+            of_weight(*before, None, dw, dbias, *after)
 
         return run
 
@@ -147,10 +147,8 @@ def integer_macs(workload: Workload) -> int:
     takes the weight in 16 bits: twice as many. So does that of the weight in a language model, whose errors have a
     range for each position; of the LSTM's it is half, as the gradients of the hidden states' weights stay in floats.
     """
-    images = isinstance(workload, Images)
-    shape = (3, workload.side, workload.side) if isinstance(workload, Images) else (workload.bptt,)
-    made = products.count(workload.build(), shape)
-    forward = workload.batch_size * sum(product.macs for product in made[1 if images else 0 : -1])
+    of_integers = workload.products()[1 if isinstance(workload, Images) else 0 : -1]
+    forward = workload.batch_size * sum(product.macs for product in of_integers)
     return forward * (5 if workload.model == "transformer_lm" else 4)
 
 
@@ -170,7 +168,10 @@ def main() -> None:
     parser.add_argument("form", choices=FORMS)
     options = parser.parse_args()
     keep_freed_memory()
-    machine, peak = measure_machine(), integer_peak()
+    machine = measure_machine()
+    integers = {}
+    if options.form == "int8":  # before the stopwatch stands around its products
+        integers = {"integer_peak": integer_peak(), "integer_macs": integer_macs(WORKLOADS[options.workload])}
     workload = WORKLOADS[options.workload]
     plain, ours, watch = Training(workload, BASE), Training(workload, options.form), Stopwatch()
     watch.watch()
@@ -194,10 +195,7 @@ def main() -> None:
         "parts": parts,
         "machine": machine.model_dump(),
     }
-    if options.form == "int8":
-        macs = integer_macs(workload)
-        output |= {"integer_peak": peak, "integer_macs": macs}
-    print(json.dumps(output))
+    print(json.dumps(output | integers))
 
 
 if __name__ == "__main__":

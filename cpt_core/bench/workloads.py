@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cpt_core import products
 from cpt_core.models import create_model
+from cpt_core.products import Product
 from cpt_core.spec import AdamW, Sgd
 from cpt_core.train.optimizer import make_optimizer
 
@@ -68,8 +69,12 @@ class Images:
 
         The images themselves need no gradient, so the first layer makes two.
         """
-        made = products.count(self.build(), (3, self.side, self.side))
+        made = self.products()
         return self.batch_size * (3 * sum(product.macs for product in made) - made[0].macs)
+
+    def products(self) -> list[Product]:
+        """Those with weights on one image, in the order of the layers."""
+        return products.count(self.build(), (3, self.side, self.side))
 
     def build(self) -> nn.Module:
         """The model with fresh weights, in the memory format that suits it best."""
@@ -103,8 +108,11 @@ class Text:
 
         Products of activations with each other, the scores of attention, are not among them.
         """
-        made = products.count(self.build(), (self.bptt,))
-        return 3 * self.batch_size * sum(product.macs for product in made)
+        return 3 * self.batch_size * sum(product.macs for product in self.products())
+
+    def products(self) -> list[Product]:
+        """Those with weights on one text of `bptt` words, in the order of the layers."""
+        return products.count(self.build(), (self.bptt,))
 
     def build(self) -> nn.Module:
         """The model with fresh weights."""
