@@ -1,8 +1,11 @@
-"""Layers between the quantised ones that keep less for the backward pass, where products run on integers.
+"""Norms and activations between the quantised layers that take fewer passes over memory, and keep less.
 
-An integer product keeps a byte for each element of its input. The float32 that torch's batch norm and ReLU keep would
-be most of what a step keeps, and reading and writing it most of what they cost. In full precision, in widths above 8
-bits, in evaluation, inside torch.compile, and on tensors that the C++ functions do not take, these are torch's own.
+Batch norm, addition and ReLU are one pass, which also finds the range that the quantised layer after it asks for, and
+of a ReLU's output only a bit an element is kept. Where products run on integers, which keep a byte for each element
+of their input, the norm's own float32 would be most of what a step keeps, and it keeps 16-bit fixed point instead.
+
+In full precision, in evaluation, inside torch.compile, and on tensors that the C++ functions do not take, these are
+torch's own.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from cpt_core.norms import BatchNormReLU2d
 from cpt_core.quant import native
 from cpt_core.quant.bit_widths import BitWidths
-from cpt_core.quant.integer.norm import Moments, batch_norm, rectify
+from cpt_core.quant.integer.norm import Running, batch_norm, rectify
 
 
 class CompactLayer(nn.Module):
@@ -21,14 +24,20 @@ class CompactLayer(nn.Module):
 
     bit_widths: BitWidths
     """Those of the quantised layers around it."""
+    among_integers: bool
+    """Whether there are layers whose products run on integers."""
 
     def compact(self, x: Tensor) -> bool:
         """Whether it computes on `x` with the C++ functions."""
-        return self.bit_widths.in_bytes and native.takes(x)
+        return self.bit_widths.quantize_forward and native.takes(x)
+
+    def in_fixed_point(self) -> bool:
+        """Whether it keeps 16-bit fixed point."""
+        return self.among_integers and self.bit_widths.in_bytes
 
 
 class CompactBatchNorm2d(nn.BatchNorm2d, CompactLayer):
-    """`torch.nn.BatchNorm2d`, which keeps its input in 16-bit fixed point."""
+    """`torch.nn.BatchNorm2d`, in one pass for each way."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
         """The norm of `input`, (batch, channels, height, width)."""
@@ -38,7 +47,7 @@ class CompactBatchNorm2d(nn.BatchNorm2d, CompactLayer):
 
 
 class CompactBatchNormReLU2d(BatchNormReLU2d, CompactLayer):
-    """`BatchNormReLU2d`, which keeps its input in 16-bit fixed point, and not its output."""
+    """`BatchNormReLU2d`, in one pass for each way, which does not keep its output."""
 
     def forward(self, input: Tensor, shortcut: Tensor | None = None) -> Tensor:  # noqa: A002  # torch's name
         """The rectified norm of `input`, (batch, channels, height, width), or of that plus a `shortcut`."""
@@ -77,22 +86,18 @@ def _takes(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor) -> bool
 def _normalised(
     norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor, shortcut: Tensor | None = None, *, relu: bool = False
 ) -> Tensor:
-    y, moments = batch_norm(x, norm.weight, norm.bias, norm.eps, shortcut, relu=relu)
-    if norm.training and norm.running_mean is not None:
-        _observe(norm, moments, x.numel() // x.shape[1])
-    return y
+    running = _running(norm) if norm.training else None
+    fixed_point = norm.in_fixed_point()
+    return batch_norm(x, norm.weight, norm.bias, norm.eps, shortcut, running, relu=relu, fixed_point=fixed_point)
 
 
-@torch.no_grad()
-def _observe(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, moments: Moments, rows: int) -> None:
-    """Move the running moments towards those of a batch of so many rows, as torch does."""
+def _running(norm: CompactBatchNorm2d | CompactBatchNormReLU2d) -> Running | None:
+    """The running moments as of one batch more; None where it keeps none."""
     mean, variance, batches = norm.running_mean, norm.running_var, norm.num_batches_tracked
     if mean is None or variance is None or batches is None:
-        return
+        return None
     batches.add_(1)
-    momentum = 1 / float(batches) if norm.momentum is None else norm.momentum
-    mean.mul_(1 - momentum).add_(moments.mean, alpha=momentum)
-    variance.mul_(1 - momentum).add_(moments.variance, alpha=momentum * rows / (rows - 1))
+    return Running(mean, variance, 1 / float(batches) if norm.momentum is None else norm.momentum)
 
 
 COMPACT_CLASS: dict[type[nn.Module], type[CompactLayer]] = {
@@ -103,12 +108,12 @@ COMPACT_CLASS: dict[type[nn.Module], type[CompactLayer]] = {
 """What each layer becomes. Subclasses are left alone: their forward pass may do more."""
 
 
-def make_compact(model: nn.Module, bit_widths: BitWidths) -> None:
-    """Have the norms and activations of `model` keep less while widths are 8 bits or less; in place, by their class."""
+def make_compact(model: nn.Module, bit_widths: BitWidths, *, among_integers: bool) -> None:
+    """Have the norms and activations of `model` take fewer passes and keep less; in place, by their class."""
     if not native.available():
         return
     for module in model.modules():
         if kind := COMPACT_CLASS.get(type(module)):
             module.__class__ = kind
         if isinstance(module, CompactLayer):
-            module.bit_widths = bit_widths
+            module.bit_widths, module.among_integers = bit_widths, among_integers

@@ -124,9 +124,9 @@ def quantize_model(
 
     Modules change their class; they, their parameters and all names stay the same objects. Buffers of running ranges
     join the state dict. Embeddings and subclasses of these layers are left alone, and so are those named in the model's
-    `bypassed_layers`, whose weights it reads past their forward pass; norms and activations are too, but that with
-    integers batch norms and ReLUs keep less for the backward pass, see `compact`. Under DDP switch off the broadcast of
-    buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
+    `bypassed_layers`, whose weights it reads past their forward pass; norms and activations are too, but that
+    batch norms and ReLUs take fewer passes over memory and keep less, see `compact`. Under DDP switch off the broadcast
+    of buffers in the forward pass, or rank 0's ranges and noise overwrite the others'.
 
     Args:
         model: any module. Layers that are quantised already join the returned state.
@@ -175,8 +175,7 @@ def quantize_model(
         layer.init_quantization(scheme, shared[widths], index, backend, input_gradient)
         quantized[name] = layer
     use_slow_paths(model)
-    if any(layer.backend == "int8" for layer in quantized.values()):
-        make_compact(model, shared[None])
+    make_compact(model, shared[None], among_integers=any(layer.backend == "int8" for layer in quantized.values()))
     state = PrecisionState(quantized, shared[None], {widths: shared[widths] for widths in shared if widths})
     state.reseed(int(torch.randint(2**63 - 1, (), generator=generator)))
     return state

@@ -14,7 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cpt_core.quant import integer, noise, sbm
+from cpt_core.quant import integer, native, noise, sbm
 from cpt_core.quant.bit_widths import BitWidths
 from cpt_core.quant.quantizer import Quantizer
 from cpt_core.quant.ranges import Share, over_ranks, tensor_range
@@ -141,18 +141,21 @@ class QuantizedLayer(nn.Module):
         return torch.stack([value for name in self.quantized_inputs() for value in self._running(name)])
 
     def _running(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.get_buffer(f"running_zero_point{name}"), self.get_buffer(f"running_range{name}")
+        buffers = cast(dict[str, Tensor], self._buffers)
+        return buffers[f"running_zero_point{name}"], buffers[f"running_range{name}"]
 
     def _range(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         return self._observe(x, name) if self.training else self._running(name)
 
-    @torch.no_grad()
     def _observe(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        zero_point, span = tensor_range(x, self.share)
-        running_zero_point, running_range = self._running(name)
-        running_zero_point.mul_(MOMENTUM).add_(zero_point * (1 - MOMENTUM))
-        running_range.mul_(MOMENTUM).add_(span * (1 - MOMENTUM))
-        return zero_point, span
+        observed, running = tensor_range(x, self.share), self._running(name)
+        if all(native.takes(number) for number in (*running, *observed)):
+            native.observe(running, observed, MOMENTUM)
+            return observed
+        with torch.no_grad():
+            for mean, value in zip(running, observed, strict=True):
+                mean.mul_(MOMENTUM).add_(value * (1 - MOMENTUM))
+        return observed
 
 
 class QuantConv2d(nn.Conv2d, QuantizedLayer):

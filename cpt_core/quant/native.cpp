@@ -7,27 +7,40 @@
 #include <cstdint>
 #include <limits>
 
+#include "range.h"
 #include "vectorised.h"
+
+// As many running minima and maxima as fill the vector registers: one alone would wait for itself.
+static constexpr int LANES = 32;
+
+VECTORISED Range range_of(const float* x, int64_t n) {
+    float low[LANES], high[LANES];
+    int32_t nan[LANES] = {};
+    std::fill(low, low + LANES, std::numeric_limits<float>::infinity());
+    std::fill(high, high + LANES, -std::numeric_limits<float>::infinity());
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; ++j) {
+            const float value = x[i + j];
+            low[j] = value < low[j] ? value : low[j];
+            high[j] = value > high[j] ? value : high[j];
+            nan[j] |= value != value;
+        }
+    for (int j = 0; i < n; ++i, ++j) {
+        low[j] = x[i] < low[j] ? x[i] : low[j];
+        high[j] = x[i] > high[j] ? x[i] : high[j];
+        nan[j] |= x[i] != x[i];
+    }
+    Range seen;
+    for (int j = 0; j < LANES; ++j) seen = wider(seen, {low[j], high[j], nan[j] != 0});
+    return seen;
+}
 
 namespace {
 
 // Elements that a thread takes at a time: 256 KiB, which stay in the caches of one core.
 constexpr int64_t CHUNK = 1 << 16;
-// As many running minima and maxima as fill the vector registers: one alone would wait for itself.
-constexpr int LANES = 32;
-constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr float MIN_SCALE = 1e-8F;
-
-struct Range {
-    float low = INFINITE;
-    float high = -INFINITE;
-    bool nan = false;
-
-    float minimum() const { return nan ? std::numeric_limits<float>::quiet_NaN() : low; }
-    float span() const { return nan ? std::numeric_limits<float>::quiet_NaN() : high - low; }
-};
-
-Range wider(Range a, Range b) { return {std::min(a.low, b.low), std::max(a.high, b.high), a.nan || b.nan}; }
 
 struct Grid {
     float zero_point;
@@ -50,29 +63,6 @@ struct Noise {
           key_low(seed ? static_cast<uint32_t>(*seed) : 0),
           key_high(seed ? static_cast<uint32_t>(*seed >> 32) : 0) {}
 };
-
-VECTORISED Range range(const float* x, int32_t n) {
-    float low[LANES], high[LANES];
-    int32_t nan[LANES] = {};
-    std::fill(low, low + LANES, INFINITE);
-    std::fill(high, high + LANES, -INFINITE);
-    int32_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; ++j) {
-            const float value = x[i + j];
-            low[j] = value < low[j] ? value : low[j];
-            high[j] = value > high[j] ? value : high[j];
-            nan[j] |= value != value;
-        }
-    for (int j = 0; i < n; ++i, ++j) {
-        low[j] = x[i] < low[j] ? x[i] : low[j];
-        high[j] = x[i] > high[j] ? x[i] : high[j];
-        nan[j] |= x[i] != x[i];
-    }
-    Range seen;
-    for (int j = 0; j < LANES; ++j) seen = wider(seen, {low[j], high[j], nan[j] != 0});
-    return seen;
-}
 
 // The shifts of noise.py are arithmetic.
 INLINED uint32_t shifted(uint32_t x, int by) { return static_cast<uint32_t>(static_cast<int32_t>(x) >> by); }
@@ -158,10 +148,9 @@ extern "C" {
 // Minimum of the n elements of x, and maximum - minimum; NaN if there is a NaN.
 void cpt_range(const float* x, int64_t n, float* low, float* span) {
     Range seen;
-#pragma omp declare reduction(wider:Range : omp_out = wider(omp_out, omp_in)) initializer(omp_priv = Range())
 #pragma omp parallel for reduction(wider : seen) if (n > CHUNK)
     for (int64_t begin = 0; begin < n; begin += CHUNK)
-        seen = wider(seen, range(x + begin, static_cast<int32_t>(std::min(CHUNK, n - begin))));
+        seen = wider(seen, range_of(x + begin, std::min(CHUNK, n - begin)));
     *low = seen.minimum();
     *span = seen.span();
 }
@@ -173,11 +162,18 @@ void cpt_group_ranges(const float* x, int64_t outer, int64_t groups, int64_t col
         Range seen;
         for (int64_t i = 0; i < outer; ++i) {
             const float* row = x + (i * groups + group) * columns;
-            each_chunk(columns, [&](int64_t at, int32_t size) { seen = wider(seen, range(row + at, size)); });
+            each_chunk(columns, [&](int64_t at, int32_t size) { seen = wider(seen, range_of(row + at, size)); });
         }
         low[group] = seen.minimum();
         span[group] = seen.span();
     }
+}
+
+// Moves two running numbers towards those observed.
+void cpt_observe(float* running_low, float* running_span, const float* low, const float* span, float kept,
+                 float taken) {
+    *running_low = *running_low * kept + *low * taken;
+    *running_span = *running_span * kept + *span * taken;
 }
 
 // x (outer, groups, columns) rounded to grids of `levels` steps from `low` to `low` + `span`, one for a group, into y;
@@ -212,7 +208,7 @@ void cpt_round_rows(const float* x, float* y, int64_t rows, int64_t columns, con
     for (int64_t row = 0; row < rows; ++row) {
         const int64_t first = row * columns;
         Range seen;
-        each_chunk(columns, [&](int64_t at, int32_t size) { seen = wider(seen, range(x + first + at, size)); });
+        each_chunk(columns, [&](int64_t at, int32_t size) { seen = wider(seen, range_of(x + first + at, size)); });
         const Grid grid(seen.minimum(), seen.span(), *levels);
         each_chunk(columns, [&](int64_t at, int32_t size) { round_part(x, y, first + at, size, grid, noise); });
     }

@@ -24,21 +24,38 @@ def _load() -> ctypes.CDLL | None:
         library = ctypes.CDLL(found.origin)
     except OSError:  # built for another machine
         return None
-    pointer, count = ctypes.c_void_p, ctypes.c_int64
-    for name, arguments in {
-        "cpt_range": [pointer, count, pointer, pointer],
-        "cpt_group_ranges": [pointer, count, count, count, pointer, pointer],
-        "cpt_round": [pointer, pointer, count, count, count, pointer, pointer, pointer, pointer],
-        "cpt_codes": [pointer, pointer, count, count, count, pointer, pointer, pointer, pointer],
-        "cpt_round_rows": [pointer, pointer, count, count, pointer, pointer],
-        "cpt_lstm_step": [pointer] * 7 + [count, count],
-        "cpt_lstm_step_back": [pointer] * 6 + [count, count],
-    }.items():
+    for name, arguments in _ARGUMENTS.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = [_KINDS[kind] for kind in arguments], None
     library.cpt_instructions.restype = ctypes.c_char_p
+    library.cpt_keep_weight.restype = ctypes.c_void_p
     return library
 
+
+_KINDS = {"p": ctypes.c_void_p, "n": ctypes.c_int64, "i": ctypes.c_int32, "f": ctypes.c_float, "d": ctypes.c_double}
+_ARGUMENTS = {
+    "cpt_range": "pnpp",
+    "cpt_group_ranges": "pnnnpp",
+    "cpt_round": "ppnnnpppp",
+    "cpt_codes": "ppnnnpppp",
+    "cpt_round_rows": "ppnnpp",
+    "cpt_observe": "ppppff",
+    "cpt_lstm_step": "pppppppnn",
+    "cpt_lstm_step_back": "ppppppnn",
+    "cpt_linear": "pppp" "ppp" "pp" "nnn",
+    "cpt_linear_backward": "pppp" "nn" "ppp" "pppp" "i" "ppp" "nnn",
+    "cpt_keep_weight": "pppp" "nn" "ii",
+    "cpt_free_weight": "p",
+    "cpt_linear_kept": "p" "ppp" "pp" "nn",
+    "cpt_input_gradient_kept": "p" "pppp" "p" "nn",
+    "cpt_convolution": "p" "ppp" "pppp" "pp",
+    "cpt_convolution_backward": "p" "pppp" "ppp" "pppp" "i" "ppp",
+    "cpt_batch_norm": "pp" "i" "pp" "d" "ppp" "ppp" "ppp" "ppp" "f" "nn",
+    "cpt_batch_norm_backward": "pppp" "pppppp" "ppppp" "nn",
+    "cpt_rectify": "pppn",
+    "cpt_rectify_backward": "pppn",
+}  # fmt: skip
+"""The kind of each argument of a function: a pointer, a count of 64 bits, an integer of 32, a float, a double."""
 
 _library = _load()
 _enabled = True
@@ -190,6 +207,17 @@ def lstm_step_back(*tensors: Tensor) -> None:
     """`gates.step_back`, whose tensors must all be contiguous and float32."""
     *_, d_cell = tensors
     functions().cpt_lstm_step_back(*(tensor.data_ptr() for tensor in tensors), *d_cell.shape)
+
+
+def observe(running: tuple[Tensor, Tensor], observed: tuple[Tensor, Tensor], momentum: float) -> None:
+    """Move running numbers towards those observed: each becomes itself x momentum + what was observed x the rest."""
+    pointers = (number.data_ptr() for number in (*running, *observed))
+    functions().cpt_observe(*pointers, momentum, 1 - momentum)
+
+
+def at(x: Tensor | None) -> int | None:
+    """Where a tensor's numbers lie, as the functions take it."""
+    return None if x is None else x.data_ptr()
 
 
 def functions() -> ctypes.CDLL:

@@ -40,8 +40,8 @@ def passes(x: Tensor) -> Passes | None:
     """
     if torch.compiler.is_compiling() or not native.is_plain(x):
         return None
-    if gpu.takes(x.device) and not native.is_disabled():
+    if not native.is_disabled() and gpu.takes(x.device):
         from cpt_core.quant import triton_passes  # needs triton, which not all have
 
         return triton_passes
-    return native if native.takes(x) else None
+    return native if native.enabled() and x.device.type == "cpu" else None

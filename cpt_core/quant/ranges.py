@@ -38,7 +38,6 @@ def over_ranks(group: dist.ProcessGroup) -> Share:
     return share
 
 
-@torch.no_grad()
 def tensor_range(x: Tensor, share: Share | None = None) -> tuple[Tensor, Tensor]:
     """Minimum and range (maximum - minimum) over all elements, both 0-d; zeros where there are none.
 
@@ -47,9 +46,38 @@ def tensor_range(x: Tensor, share: Share | None = None) -> tuple[Tensor, Tensor]
     """
     if x.numel() == 0:
         return x.new_zeros(()), x.new_zeros(())
-    if share is None and (fused := passes(x)):
+    known = _known(x)
+    if known is not None:
+        low, high, span = known
+    elif share is None and (fused := passes(x)):
         return fused.tensor_range(x)
-    low, high = torch.aminmax(noise.memory_order(x))
-    if share is not None:
-        low, high = share(low, high)
+    else:
+        with torch.no_grad():
+            low, high = torch.aminmax(noise.memory_order(x))
+            span = high - low
+    if share is None:
+        return low, span
+    low, high = share(low, high)
     return low, high - low
+
+
+def remember(x: Tensor, extremes: Tensor) -> None:
+    """Have `x` know its range until it is changed: what made it found it on the way.
+
+    Args:
+        x: a tensor.
+        extremes: its minimum, maximum and range, 1-d.
+    """
+    setattr(x, _KNOWN, (x._version, extremes))
+
+
+def _known(x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    version, extremes = getattr(x, _KNOWN, (None, None))
+    if extremes is None or version != x._version:
+        return None
+    low, high, span = extremes.unbind()
+    return low, high, span
+
+
+_KNOWN = "_cpt_range"
+"""Attribute of a tensor: its version, and its minimum, maximum and range at that time."""

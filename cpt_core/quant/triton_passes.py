@@ -62,6 +62,7 @@ def _on_grids(
         tl.store(y_at + index, code * scale + low, mask=inside)
 
 
+@torch.no_grad()
 def tensor_range(x: Tensor) -> tuple[Tensor, Tensor]:
     """Minimum and range of all elements, 0-d; NaN where there is one."""
     low, high = torch.aminmax(noise.memory_order(x))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cpt_core.quant import native, quantize_model, sbm
 from cpt_core.quant.bit_widths import levels_tensor
+from cpt_core.quant.layers import QuantLinear
 
 SEED = torch.tensor(-0x123456789ABCDEF)
 # Empty lanes, whole ones, more than one chunk, and both memory formats.
@@ -69,6 +70,18 @@ def test_a_broken_value_shows_in_the_range_wherever_it_is(broken):
         (low, span), (reference_low, reference_span) = both(lambda x=x: sbm.tensor_range(x))
         assert not span.isfinite()
         torch.testing.assert_close((low, span), (reference_low, reference_span), equal_nan=True)
+
+
+def test_running_ranges_move_as_the_pytorch_codes_bitwise():
+    def observed() -> Tensor:
+        layer = QuantLinear(4, 3)
+        layer.init_quantization()
+        layer.bit_widths.set(5, 8)
+        for seed in range(20):
+            layer(torch.randn(7, 4, generator=torch.Generator().manual_seed(seed)))
+        return layer.observed()
+
+    assert torch.equal(*both(observed))
 
 
 def test_values_that_are_all_the_same_stay():

@@ -341,8 +341,8 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
         }
 #pragma omp critical
         {
-            for (size_t i = 0; i < x_sums.size(); ++i) x_sums[i] += my_x_sums[i];
-            for (size_t i = 0; i < error_sums.size(); ++i) error_sums[i] += my_error_sums[i];
+            add_to(my_x_sums.data(), x_sums.data(), shape.pixels() * k);
+            add_to(my_error_sums.data(), error_sums.data(), shape.out_pixels() * n);
         }
         // Tiles of all columns at a tap, tap after tap.
         const int64_t count = taps * tiles, threads = omp_get_num_threads(), me = omp_get_thread_num();
@@ -373,26 +373,37 @@ void weight_gradient(const Kernel<Layout>& kernel, const Shape& shape, const uin
 #pragma omp parallel
     {
 #pragma omp for
-        for (int64_t tap = 0; tap < taps; ++tap) {
-            std::vector<int64_t> x_sum(k), error_sum(n);
-            int64_t within = 0;
-            for (int64_t oy = 0; oy < height; ++oy)
-                for (int64_t ox = 0; ox < width; ++ox) {
-                    const int64_t y = oy * s + tap / shape.kernel - shape.padding,
-                                  z = ox * s + tap % shape.kernel - shape.padding;
-                    if (y < 0 || y >= shape.height || z < 0 || z >= shape.width) continue;
-                    ++within;
-                    for (int64_t c = 0; c < k; ++c) x_sum[c] += x_sums[(y * shape.width + z) * k + c];
-                    for (int64_t i = 0; i < n; ++i) error_sum[i] += error_sums[(oy * width + ox) * n + i];
-                }
-            const double count = static_cast<double>(within * shape.batch);
-            for (int64_t i = 0; i < n; ++i) {
-                const double e = error_grid.scale * (static_cast<double>(error_sum[i]) - count * centre_code) +
-                                 count * error_zero_point;
-                of_error[tap * n + i] = grid.zero_point * e;
+        for (int64_t i = 0; i < shape.kernel; ++i) {
+            // Over the rows of pixels that meet at the taps of a row; then, for each tap, over the pixels of a row.
+            std::vector<int64_t> x_row(shape.width * k), error_row(width * n);
+            int64_t rows_within = 0;
+            for (int64_t oy = 0; oy < height; ++oy) {
+                const int64_t y = oy * s + i - shape.padding;
+                if (y < 0 || y >= shape.height) continue;
+                ++rows_within;
+                add_to(x_sums.data() + y * shape.width * k, x_row.data(), shape.width * k);
+                add_to(error_sums.data() + oy * width * n, error_row.data(), width * n);
             }
-            for (int64_t c = 0; c < k; ++c)
-                of_x[tap * k + c] = error_zero_point * grid.scale * static_cast<double>(x_sum[c]);
+            for (int64_t j = 0; j < shape.kernel; ++j) {
+                const int64_t tap = i * shape.kernel + j;
+                std::vector<int64_t> x_sum(k), error_sum(n);
+                int64_t within = 0;
+                for (int64_t ox = 0; ox < width; ++ox) {
+                    const int64_t z = ox * s + j - shape.padding;
+                    if (z < 0 || z >= shape.width) continue;
+                    within += rows_within;
+                    add_to(x_row.data() + z * k, x_sum.data(), k);
+                    add_to(error_row.data() + ox * n, error_sum.data(), n);
+                }
+                const double count = static_cast<double>(within * shape.batch);
+                for (int64_t c = 0; c < n; ++c) {
+                    const double e = error_grid.scale * (static_cast<double>(error_sum[c]) - count * centre_code) +
+                                     count * error_zero_point;
+                    of_error[tap * n + c] = grid.zero_point * e;
+                }
+                for (int64_t c = 0; c < k; ++c)
+                    of_x[tap * k + c] = error_zero_point * grid.scale * static_cast<double>(x_sum[c]);
+            }
         }
         // Tile by tile, as they lie in memory.
 #pragma omp for

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cpt_core.quant.integer.codes import Codes
-from cpt_core.quant.native import functions
+from cpt_core.quant.native import at, functions
 
 Wanted = tuple[bool, bool, bool]
 """Which gradients are: of the input, the weight, the bias."""
@@ -41,7 +41,7 @@ def linear(x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     """(rows, n) from x (rows, k) and w (n, k)."""
     (rows, k), n = x.codes.shape, len(w.codes)
     y = _floats(rows, n)
-    functions().cpt_linear(*_input(x), *_weight(w), _at(bias), _at(y), *map(ctypes.c_int64, (rows, k, n)))
+    functions().cpt_linear(*_input(x), *_weight(w), at(bias), at(y), rows, k, n)
     return y
 
 
@@ -55,14 +55,16 @@ def linear_backward(
     (rows, k), n = x.codes.shape, len(w.codes)
     gradients = _gradients(wanted, _floats(rows, k), _floats(n, k), n)
     functions().cpt_linear_backward(
-        *map(_at, error),
-        ctypes.c_int64(error.low.numel()),
-        ctypes.c_int64(group_rows),
+        *map(at, error),
+        error.low.numel(),
+        group_rows,
         *_input(x),
         *_weight(w),
-        ctypes.c_int32(fast),
-        *map(_at, gradients),
-        *map(ctypes.c_int64, (rows, k, n)),
+        fast,
+        *map(at, gradients),
+        rows,
+        k,
+        n,
     )
     return gradients
 
@@ -72,36 +74,29 @@ class KeptWeight:
 
     def __init__(self, w: Codes, *, backward: bool, fast: bool = False) -> None:
         """Lay it out for `linear`, or, if `backward`, for `input_gradient`, if `fast` in 8-bit fixed point."""
-        keep, free = functions().cpt_keep_weight, functions().cpt_free_weight
-        keep.restype = ctypes.c_void_p
         self._n, self._k = w.codes.shape
-        sizes = ctypes.c_int64(self._n), ctypes.c_int64(self._k)
-        self._at = ctypes.c_void_p(keep(*_weight(w), *sizes, *map(ctypes.c_int32, (backward, fast))))
-        weakref.finalize(self, free, self._at)
+        self._at = functions().cpt_keep_weight(*_weight(w), self._n, self._k, backward, fast)
+        weakref.finalize(self, functions().cpt_free_weight, self._at)
 
     def linear(self, x: Codes) -> Tensor:
         """(rows, n) from x (rows, k)."""
         rows = len(x.codes)
         y = _floats(rows, self._n)
-        functions().cpt_linear_kept(
-            self._at, *_input(x), _at(x.levels), _at(y), ctypes.c_int64(rows), ctypes.c_int64(self._k)
-        )
+        functions().cpt_linear_kept(self._at, *_input(x), at(x.levels), at(y), rows, self._k)
         return y
 
     def input_gradient(self, error: Codes) -> Tensor:
         """(rows, k) from the error (rows, n), each row of which has a range of its own."""
         rows = len(error.codes)
         dx = _floats(rows, self._k)
-        functions().cpt_input_gradient_kept(
-            self._at, *map(_at, error), _at(dx), ctypes.c_int64(rows), ctypes.c_int64(self._n)
-        )
+        functions().cpt_input_gradient_kept(self._at, *map(at, error), at(dx), rows, self._n)
         return dx
 
 
 def convolution(geometry: Geometry, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
     """The convolution of x by w, all channels-last in memory."""
     y = torch.empty(geometry.output_shape(), dtype=torch.float32, memory_format=torch.channels_last)
-    functions().cpt_convolution(_sizes(geometry), *_input(x), *_weight(w), _at(bias), _at(y))
+    functions().cpt_convolution(_sizes(geometry), *_input(x), *_weight(w), at(bias), at(y))
     return y
 
 
@@ -112,7 +107,7 @@ def convolution_backward(
     dx, dw = (torch.empty_like(codes, dtype=torch.float32) for codes in (x.codes, w.codes))
     gradients = _gradients(wanted, dx, dw, geometry.out_channels)
     functions().cpt_convolution_backward(
-        _sizes(geometry), *map(_at, error), *_input(x), *_weight(w), ctypes.c_int32(fast), *map(_at, gradients)
+        _sizes(geometry), *map(at, error), *_input(x), *_weight(w), fast, *map(at, gradients)
     )
     return gradients
 
@@ -129,14 +124,10 @@ def _sizes(geometry: Geometry) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(geometry))(*geometry)
 
 
-def _input(x: Codes) -> tuple[ctypes.c_void_p, ...]:
-    return _at(x.codes), _at(x.low), _at(x.span)
+def _input(x: Codes) -> tuple[int | None, ...]:
+    return at(x.codes), at(x.low), at(x.span)
 
 
-def _weight(w: Codes) -> tuple[ctypes.c_void_p, ...]:
+def _weight(w: Codes) -> tuple[int | None, ...]:
     """With the levels, which it shares with the input."""
-    return _at(w.codes), _at(w.low), _at(w.span), _at(w.levels)
-
-
-def _at(x: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if x is None else x.data_ptr())
+    return at(w.codes), at(w.low), at(w.span), at(w.levels)

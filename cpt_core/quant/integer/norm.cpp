@@ -1,7 +1,9 @@
 // Batch norm of channels-last images in training, with an addition and a ReLU after it, and ReLU alone.
 //
-// All that is kept for the backward pass is the input in 16-bit fixed point, on a grid for each channel, and which
-// outputs the ReLU let through: where nothing is added in between, from which code on, else a bit for each.
+// Kept for the backward pass are the input, as it is or in 16-bit fixed point, on a grid for each channel, and which
+// outputs the ReLU let through: where nothing is added in between the input tells that, else there is a bit for each.
+//
+// What a quantised layer wants to know of its input or error, the lowest and the highest number, is found on the way.
 //
 // Sums are taken in parts, and other passes in chunks that stay in a core's first cache while several go over them.
 // Neither depends on the number of threads, and sums are added up in their order, so the result does not either.
@@ -17,6 +19,7 @@
 #include <memory>
 #include <vector>
 
+#include "../range.h"
 #include "../vectorised.h"
 
 namespace {
@@ -39,10 +42,45 @@ struct Grids {
     std::vector<float> anchor, steps, first;  // code = round((x - anchor) * steps + first)
 };
 
-// What the backward pass takes of what the forward pass has kept.
+// The input as the backward pass has it: for each channel what it takes to tell of an element whether it passed the
+// ReLU, and its normalised number.
+struct Codes {
+    const uint16_t* kept;
+    const int32_t* threshold;    // codes from the threshold on passed
+    const float *scale, *shift;  // normalised = code * scale + shift
+    using Number = int32_t;
+
+    struct Channel {
+        int32_t threshold;
+        float scale, shift;
+
+        INLINED bool passed(int32_t code) const { return code >= threshold; }
+        INLINED float normalised(int32_t code) const { return static_cast<float>(code) * scale + shift; }
+    };
+    INLINED Channel channel(int64_t c) const { return {threshold[c], scale[c], shift[c]}; }
+    Codes from(int64_t at) const { return {kept + at, threshold, scale, shift}; }
+};
+
+struct Floats {
+    const float* kept;
+    const float *scale, *shift;   // those of the forward pass, so that the same elements pass
+    const float *mean, *inverse;  // normalised = (x - mean) * inverse
+    using Number = float;
+
+    struct Channel {
+        float scale, shift, mean, inverse;
+
+        INLINED bool passed(float x) const { return !(x * scale + shift <= 0.0F); }
+        INLINED float normalised(float x) const { return (x - mean) * inverse; }
+    };
+    INLINED Channel channel(int64_t c) const { return {scale[c], shift[c], mean[c], inverse[c]}; }
+    Floats from(int64_t at) const { return {kept + at, scale, shift, mean, inverse}; }
+};
+
+// What the forward pass tells of the codes.
 struct Kept {
-    std::vector<int32_t> threshold;             // codes from the threshold on pass the ReLU
-    std::vector<float> code_scale, code_shift;  // normalised x = code * code_scale + code_shift
+    std::vector<int32_t> threshold;
+    std::vector<float> code_scale, code_shift;
 };
 
 // Without a branch, which would often be mispredicted, or a load that depends on one.
@@ -175,55 +213,80 @@ VECTORISED void choose(const float* __restrict g, const uint8_t* __restrict bits
     }
 }
 
-template <int ROWS>
-INLINED void errors_of_rows(const float* __restrict g, const uint16_t* __restrict codes, int64_t channels,
-                            const Kept& of, float* __restrict sum, float* __restrict product) {
-    const int32_t* thresholds = of.threshold.data();
-    const float *scales = of.code_scale.data(), *shifts = of.code_shift.data();
+template <int ROWS, typename Input>
+INLINED void errors_of_rows(const float* __restrict g, Input x, int64_t channels, float* __restrict sum,
+                            float* __restrict product) {
     for (int64_t c = 0; c < channels; ++c) {
-        const int32_t threshold = thresholds[c];
-        const float scale = scales[c], shift = shifts[c];
+        const auto of = x.channel(c);
         float total = sum[c], products = product[c];
         for (int row = 0; row < ROWS; ++row) {
-            const int32_t at = codes[row * channels + c];
-            const float error = only_if(at >= threshold, g[row * channels + c]);
+            const typename Input::Number at = x.kept[row * channels + c];
+            const float error = only_if(of.passed(at), g[row * channels + c]);
             total += error;
-            products += error * (static_cast<float>(at) * scale + shift);
+            products += error * of.normalised(at);
         }
         sum[c] = total;
         product[c] = products;
     }
 }
 
-// Sums of the error that the ReLU lets through, and of its products with the normalised input; as sums_of.
-VECTORISED void errors_of(const float* g, const uint16_t* codes, int64_t rows, int64_t channels, const Kept& of,
-                          float* few, double* sum, double* product) {
+template <typename Input>
+INLINED void errors_of_few(const float* g, Input x, int64_t rows, int64_t channels, float* few, double* sum,
+                           double* product) {
     int64_t row = 0;
     for (; row + 8 <= rows; row += 8)
-        errors_of_rows<8>(g + row * channels, codes + row * channels, channels, of, few, few + channels);
+        errors_of_rows<8>(g + row * channels, x.from(row * channels), channels, few, few + channels);
     for (; row < rows; ++row)
-        errors_of_rows<1>(g + row * channels, codes + row * channels, channels, of, few, few + channels);
+        errors_of_rows<1>(g + row * channels, x.from(row * channels), channels, few, few + channels);
     join(few, sum, channels);
     join(few + channels, product, channels);
 }
 
-// dx = of_error * g + of_code * code + constant
+// Sums of the error that the ReLU lets through, and of its products with the normalised input; as sums_of.
+VECTORISED void errors_of(const float* g, Codes x, int64_t rows, int64_t channels, float* few, double* sum,
+                          double* product) {
+    errors_of_few(g, x, rows, channels, few, sum, product);
+}
+
+VECTORISED void errors_of_floats(const float* g, Floats x, int64_t rows, int64_t channels, float* few, double* sum,
+                                 double* product) {
+    errors_of_few(g, x, rows, channels, few, sum, product);
+}
+
+void errors_of(const float* g, Floats x, int64_t rows, int64_t channels, float* few, double* sum, double* product) {
+    errors_of_floats(g, x, rows, channels, few, sum, product);
+}
+
+// dx = factor * (g - mean - slope * normalised)
 struct InputErrors {
-    std::vector<float> of_error, of_code, constant;
+    std::vector<float> factor, mean, slope;
 };
 
-VECTORISED void input_error(const float* g, const uint16_t* codes, float* dx, int64_t rows, int64_t channels,
-                            const std::vector<int32_t>& thresholds, const InputErrors& of) {
-    const int32_t* threshold = thresholds.data();
-    const float *of_error = of.of_error.data(), *of_code = of.of_code.data(), *constant = of.constant.data();
+template <typename Input>
+INLINED void input_error_of(const float* g, Input x, float* dx, int64_t rows, int64_t channels, const InputErrors& of) {
+    const float *factor = of.factor.data(), *mean = of.mean.data(), *slope = of.slope.data();
     for (int64_t at = 0; at < rows * channels; at += channels) {
 #pragma GCC ivdep
         for (int64_t c = 0; c < channels; ++c) {
-            const int32_t code = codes[at + c];
-            const float error = only_if(code >= threshold[c], g[at + c]);
-            dx[at + c] = of_error[c] * error + of_code[c] * static_cast<float>(code) + constant[c];
+            const auto here = x.channel(c);
+            const typename Input::Number number = x.kept[at + c];
+            const float error = only_if(here.passed(number), g[at + c]);
+            dx[at + c] = factor[c] * (error - mean[c] - slope[c] * here.normalised(number));
         }
     }
+}
+
+VECTORISED void input_error(const float* g, Codes x, float* dx, int64_t rows, int64_t channels, const InputErrors& of) {
+    input_error_of(g, x, dx, rows, channels, of);
+}
+
+VECTORISED void input_error_floats(const float* g, Floats x, float* dx, int64_t rows, int64_t channels,
+                                   const InputErrors& of) {
+    input_error_of(g, x, dx, rows, channels, of);
+}
+
+void input_error(const float* g, Floats x, float* dx, int64_t rows, int64_t channels, const InputErrors& of) {
+    input_error_floats(g, x, dx, rows, channels, of);
 }
 
 // How rows of channels are taken: several rows of few channels as one.
@@ -239,13 +302,15 @@ struct Layout {
         parts = (rows + part_rows - 1) / part_rows;
     }
 
-    // Each chunk has its first element and its number of rows.
+    // Each chunk has its first element and its number of rows, and gives the range of what it made.
     template <typename Work>
-    void each_chunk(Work work) const {
+    Range each_chunk(Work work) const {
         const int64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
-#pragma omp parallel for if (rows * channels > (1 << 15))
+        Range made;
+#pragma omp parallel for reduction(wider : made) if (rows * channels > (1 << 15))
         for (int64_t chunk = 0; chunk < chunks; ++chunk)
-            work(chunk * chunk_rows * channels, std::min(chunk_rows, rows - chunk * chunk_rows));
+            made = wider(made, work(chunk * chunk_rows * channels, std::min(chunk_rows, rows - chunk * chunk_rows)));
+        return made;
     }
 
     // Each part has its number, its first row and the row after its last.
@@ -363,55 +428,23 @@ void lay_grid(Grids& to, Kept& kept, int64_t c, const Moments& of, double invers
     kept.code_shift[c] = static_cast<float>((anchor - of.mean[c] + (0.5 - first) * signed_step) * inverse);
 }
 
-}  // namespace
+// The error at y, and where that of what was added goes.
+struct GivenErrors {
+    const float* g;
+    const uint8_t* bits;
+    float* dadded;
 
-extern "C" {
+    const float* past_relu() const { return bits ? dadded : g; }
+};
 
-// y = x (rows, channels), normalised over the rows, times weight plus bias, which may be null; `added` to it unless
-// that is null, and rectified if `rectified`. Into `codes`, unless it is null, go those of x, with the grids that
-// cpt_batch_norm_backward wants as code_scale, code_shift and threshold, and into `bits` which elements passed, where
-// something was added. `mean` and `variance` are those over the rows, `inverse` is 1 / sqrt(variance + epsilon).
-void cpt_batch_norm(const float* x, const float* added, int32_t rectified, const float* weight, const float* bias,
-                    double epsilon, float* y, uint16_t* codes, uint8_t* bits, float* mean, float* variance,
-                    float* inverse, float* code_scale, float* code_shift, int32_t* threshold, int64_t rows,
-                    int64_t channels) {
-    const Layout layout(rows, channels);
-    const auto all = moments(x, layout, channels);
-    const std::vector<float> none(channels);
-    Grids of{none, none, none, none, none};
-    Kept kept{std::vector<int32_t>(channels), none, none};
-    for (int64_t c = 0; c < channels; ++c) {
-        const double inv = 1.0 / std::sqrt(all.variance[c] + epsilon);
-        const float w = weight ? weight[c] : 1.0F, b = bias ? bias[c] : 0.0F;
-        mean[c] = static_cast<float>(all.mean[c]);
-        variance[c] = static_cast<float>(all.variance[c]);
-        inverse[c] = static_cast<float>(inv);
-        of.scale[c] = static_cast<float>(inv * w);
-        of.shift[c] = static_cast<float>(b - all.mean[c] * inv * w);
-        lay_grid(of, kept, c, all, inv, w, b, rectified && !added);
-    }
-    std::copy(kept.code_scale.begin(), kept.code_scale.end(), code_scale);
-    std::copy(kept.code_shift.begin(), kept.code_shift.end(), code_shift);
-    std::copy(kept.threshold.begin(), kept.threshold.end(), threshold);
-    for (auto* values : {&of.scale, &of.shift, &of.anchor, &of.steps, &of.first})
-        *values = layout.repeated(values->data());
-    layout.each_chunk([&](int64_t at, int64_t here) {
-        normalise(x + at, y + at, codes ? codes + at : nullptr, rectified && !added, here, layout.channels, of);
-        if (!added) return;
-        add(added + at, y + at, here * layout.channels);
-        if (rectified) rectify(y + at, y + at, bits ? bits + at / 8 : nullptr, here * layout.channels);
-    });
-}
+struct OfChannels {
+    const float *weight, *inverse;
+    float *dx, *dweight, *dbias, *range;
+};
 
-// Gradients of cpt_batch_norm from that of y: of x, of what was added (unless null), and of weight and bias. Unless
-// there are bits, that of what was added is that of y.
-void cpt_batch_norm_backward(const float* g, const uint16_t* codes, const uint8_t* bits, const float* weight,
-                             const float* inverse, const float* code_scale, const float* code_shift,
-                             const int32_t* threshold, float* dx, float* dadded, float* dweight, float* dbias,
-                             int64_t rows, int64_t channels) {
-    const Layout layout(rows, channels);
-    const int64_t n = layout.channels;
-    const Kept kept{layout.repeated(threshold), layout.repeated(code_scale), layout.repeated(code_shift)};
+template <typename Input>
+void backward(const Layout& layout, GivenErrors given, Input x, OfChannels of) {
+    const int64_t n = layout.channels, channels = n / layout.folded, rows = layout.rows * layout.folded;
     const std::unique_ptr<double[]> sums(new double[2 * layout.parts * n]);
     double* const products = sums.get() + layout.parts * n;
     layout.each_part([&](int64_t part, int64_t from, int64_t to) {
@@ -421,28 +454,102 @@ void cpt_batch_norm_backward(const float* g, const uint16_t* codes, const uint8_
         std::vector<float> few(2 * n);
         for (int64_t row = from; row < to; row += FLOAT_ROWS) {
             const int64_t at = row * n, here = std::min(FLOAT_ROWS, to - row);
-            if (bits) choose(g + at, bits + at / 8, dadded + at, here * n);
-            errors_of((bits ? dadded : g) + at, codes + at, here, n, kept, few.data(), sum, product);
+            if (given.bits) choose(given.g + at, given.bits + at / 8, given.dadded + at, here * n);
+            errors_of(given.past_relu() + at, x.from(at), here, n, few.data(), sum, product);
         }
     });
     const auto all_errors = layout.total(sums.get()), all_products = layout.total(products);
     const std::vector<float> none(channels);
-    InputErrors of{none, none, none};
+    InputErrors errors{none, none, none};
     for (int64_t c = 0; c < channels; ++c) {
-        dweight[c] = static_cast<float>(all_products[c]);
-        dbias[c] = static_cast<float>(all_errors[c]);
-        const double factor = static_cast<double>(inverse[c]) * (weight ? weight[c] : 1.0F);
-        const double mean = all_errors[c] / static_cast<double>(rows);
-        const double slope = all_products[c] / static_cast<double>(rows);
-        of.of_error[c] = static_cast<float>(factor);
-        of.of_code[c] = static_cast<float>(-factor * slope * code_scale[c]);
-        of.constant[c] = static_cast<float>(-factor * (mean + slope * code_shift[c]));
+        of.dweight[c] = static_cast<float>(all_products[c]);
+        of.dbias[c] = static_cast<float>(all_errors[c]);
+        errors.factor[c] = static_cast<float>(static_cast<double>(of.inverse[c]) * (of.weight ? of.weight[c] : 1.0F));
+        errors.mean[c] = static_cast<float>(all_errors[c] / static_cast<double>(rows));
+        errors.slope[c] = static_cast<float>(all_products[c] / static_cast<double>(rows));
     }
-    if (!dx) return;
-    for (auto* values : {&of.of_error, &of.of_code, &of.constant}) *values = layout.repeated(values->data());
-    layout.each_chunk([&](int64_t at, int64_t here) {
-        input_error((bits ? dadded : g) + at, codes + at, dx + at, here, n, kept.threshold, of);
+    if (!of.dx) return;
+    for (auto* values : {&errors.factor, &errors.mean, &errors.slope}) *values = layout.repeated(values->data());
+    const Range made = layout.each_chunk([&](int64_t at, int64_t here) {
+        input_error(given.past_relu() + at, x.from(at), of.dx + at, here, n, errors);
+        return range_of(of.dx + at, here * n);
     });
+    write_range(made, of.range);
+}
+
+}  // namespace
+
+extern "C" {
+
+// y = x (rows, channels), normalised over the rows, times weight plus bias, which may be null; `added` to it unless
+// that is null, and rectified if `rectified`. Into `codes`, unless it is null, go those of x, and into `bits` which
+// elements passed, where something was added. `mean` and `variance` are those over the rows, `inverse` is
+// 1 / sqrt(variance + epsilon). `scale`, `shift` and `threshold` are what cpt_batch_norm_backward wants: of the grids
+// of the codes, or without codes what it tells by which elements passed. `range` is that of y, as write_range has it.
+// Running moments, unless null, move by `momentum` towards those of the rows, as torch's do.
+void cpt_batch_norm(const float* x, const float* added, int32_t rectified, const float* weight, const float* bias,
+                    double epsilon, float* y, uint16_t* codes, uint8_t* bits, float* mean, float* variance,
+                    float* inverse, float* scale, float* shift, int32_t* threshold, float* range, float* running_mean,
+                    float* running_variance, float momentum, int64_t rows, int64_t channels) {
+    const Layout layout(rows, channels);
+    const auto all = moments(x, layout, channels);
+    const std::vector<float> none(channels);
+    Grids of{none, none, none, none, none};
+    Kept kept{std::vector<int32_t>(channels), none, none};
+    Range of_norm;
+    for (int64_t c = 0; c < channels; ++c) {
+        const double inv = 1.0 / std::sqrt(all.variance[c] + epsilon);
+        const float w = weight ? weight[c] : 1.0F, b = bias ? bias[c] : 0.0F;
+        mean[c] = static_cast<float>(all.mean[c]);
+        variance[c] = static_cast<float>(all.variance[c]);
+        inverse[c] = static_cast<float>(inv);
+        of.scale[c] = static_cast<float>(inv * w);
+        of.shift[c] = static_cast<float>(b - all.mean[c] * inv * w);
+        lay_grid(of, kept, c, all, inv, w, b, rectified && !added);
+        // The norm rises or falls with x: its extremes are those of the extremes of x.
+        for (const float extreme : {all.low[c], all.high[c]})
+            of_norm = wider(of_norm, Range::of(extreme * of.scale[c] + of.shift[c]));
+        scale[c] = codes ? kept.code_scale[c] : rectified && !added ? of.scale[c] : 0.0F;
+        shift[c] = codes ? kept.code_shift[c] : rectified && !added ? of.shift[c] : 1.0F;
+    }
+    if (running_mean) {
+        const float unbiased = momentum * static_cast<float>(rows) / static_cast<float>(rows - 1);
+        for (int64_t c = 0; c < channels; ++c) {
+            running_mean[c] = running_mean[c] * (1.0F - momentum) + mean[c] * momentum;
+            running_variance[c] = running_variance[c] * (1.0F - momentum) + variance[c] * unbiased;
+        }
+    }
+    std::copy(kept.threshold.begin(), kept.threshold.end(), threshold);
+    for (auto* values : {&of.scale, &of.shift, &of.anchor, &of.steps, &of.first})
+        *values = layout.repeated(values->data());
+    const Range of_sum = layout.each_chunk([&](int64_t at, int64_t here) {
+        normalise(x + at, y + at, codes ? codes + at : nullptr, rectified && !added, here, layout.channels, of);
+        if (!added) return Range();
+        add(added + at, y + at, here * layout.channels);
+        if (rectified) rectify(y + at, y + at, bits ? bits + at / 8 : nullptr, here * layout.channels);
+        return range_of(y + at, here * layout.channels);
+    });
+    Range made = added ? of_sum : of_norm;
+    if (rectified) made = {std::max(made.low, 0.0F), std::max(made.high, 0.0F), made.nan};
+    write_range(made, range);
+}
+
+// Gradients of cpt_batch_norm from that of y: of x, of what was added (unless null), and of weight and bias. Unless
+// there are bits, that of what was added is that of y. x is null where there are codes. `range` is that of dx.
+void cpt_batch_norm_backward(const float* g, const float* x, const uint16_t* codes, const uint8_t* bits,
+                             const float* weight, const float* mean, const float* inverse, const float* scale,
+                             const float* shift, const int32_t* threshold, float* dx, float* dadded, float* dweight,
+                             float* dbias, float* range, int64_t rows, int64_t channels) {
+    const Layout layout(rows, channels);
+    const auto means = layout.repeated(mean), inverses = layout.repeated(inverse), scales = layout.repeated(scale),
+               shifts = layout.repeated(shift);
+    const auto thresholds = layout.repeated(threshold);
+    const GivenErrors given{g, bits, dadded};
+    const OfChannels of{weight, inverse, dx, dweight, dbias, range};
+    if (codes)
+        backward(layout, given, Codes{codes, thresholds.data(), scales.data(), shifts.data()}, of);
+    else
+        backward(layout, given, Floats{x, scales.data(), shifts.data(), means.data(), inverses.data()}, of);
 }
 
 // y = x where that is above 0 or NaN, else 0, and a bit for each element that says which; x may be y.

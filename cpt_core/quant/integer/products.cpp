@@ -1,5 +1,7 @@
 #include "products.h"
 
+#include <cstring>
+
 namespace cpt {
 namespace {
 
@@ -158,6 +160,29 @@ VECTORISED void add_to(const uint8_t* __restrict from, int32_t* __restrict to, i
 
 VECTORISED void add_to(const int32_t* __restrict from, int64_t* __restrict to, int64_t n) {
     for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+VECTORISED void add_to(const int64_t* __restrict from, int64_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
+void spread_centred(const uint8_t* from, int16_t* to, int64_t n, int64_t distance, int32_t centre_code) {
+    for (int64_t i = 0; i < n; ++i)
+        to[i / Pairs::K * distance + i % Pairs::K] = static_cast<int16_t>(from[i] - centre_code);
+}
+
+void spread_centred(const uint8_t* from, int8_t* to, int64_t n, int64_t distance, int32_t centre_code) {
+    constexpr uint32_t HIGHEST = 0x80808080U, EACH = 0x01010101U;
+    // Bytes less `centre_code`, four at once: the highest bits are set before, so that nothing is borrowed.
+    const uint32_t less = static_cast<uint32_t>(centre_code) * EACH;
+    int64_t i = 0;
+    for (; i + Quads::K <= n; i += Quads::K, to += distance) {
+        uint32_t four;
+        std::memcpy(&four, from + i, sizeof four);
+        four = ((four | HIGHEST) - (less & ~HIGHEST)) ^ ((four ^ ~less) & HIGHEST);
+        std::memcpy(to, &four, sizeof four);
+    }
+    for (int64_t j = 0; i < n; ++i, ++j) to[j] = static_cast<int8_t>(from[i] - centre_code);
 }
 
 VECTORISED void add_steps(const int16_t* __restrict from, int32_t* __restrict to, int64_t n) {

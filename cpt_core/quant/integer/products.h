@@ -55,6 +55,10 @@ void interleave(const int8_t* const* from, int8_t* to, int64_t n);
 // to[i] += from[i]
 void add_to(const uint8_t* from, int32_t* to, int64_t n);
 void add_to(const int32_t* from, int64_t* to, int64_t n);
+void add_to(const int64_t* from, int64_t* to, int64_t n);
+// Codes around zero, step after step: those of step i go to to[i * distance].
+void spread_centred(const uint8_t* from, int16_t* to, int64_t n, int64_t distance, int32_t centre_code);
+void spread_centred(const uint8_t* from, int8_t* to, int64_t n, int64_t distance, int32_t centre_code);
 // to[i] += the sum of the elements of step i: two of Pairs, four of Quads
 void add_steps(const int16_t* from, int32_t* to, int64_t n);
 void add_steps(const uint8_t* from, int32_t* to, int64_t n);
@@ -180,10 +184,7 @@ std::vector<typename Layout::B> forward_panels(const Weight& w) {
         for (int64_t n = panel * NR; n < std::min(w.n, (panel + 1) * NR); ++n)
             for (int64_t tap = 0; tap < w.taps; ++tap) {
                 auto* to = b.data() + (panel * w.taps + tap) * k * NR + (n - panel * NR) * Layout::K;
-                const uint8_t* from = w.codes + (n * w.taps + tap) * w.k;
-                for (int64_t j = 0; j < w.k; ++j)
-                    to[j / Layout::K * Layout::K * NR + j % Layout::K] =
-                        static_cast<typename Layout::B>(from[j] - w.centre_code);
+                spread_centred(w.codes + (n * w.taps + tap) * w.k, to, w.k, Layout::K * NR, w.centre_code);
             }
     return b;
 }
