@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cpt_core.quant import native
+
 _OF_TORCH = F.linear
 
 WORTHWHILE = 1 << 22
 """Multiply-accumulates of a product from which on laying out its operands pays."""
-
 
 @contextmanager
 def linear_layers() -> Iterator[None]:
@@ -85,9 +86,23 @@ class _Linear(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         errors, inputs = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
         dx = _product(errors, weight.t()).view(x.shape) if of_x else None
-        # The transpose of what is wanted, as its product is the faster one.
-        dweight = _product(inputs.t(), errors.t()).t() if of_weight else None
+        dweight = _weight_gradient(errors, inputs) if of_weight else None
         return dx, dweight, errors.sum(0) if of_bias else None
+
+
+def weight_gradient(errors: Tensor, inputs: Tensor) -> Tensor:
+    """The gradient of a weight, (n, k), from errors (rows, n) and inputs (rows, k); as `linear_layers` has it."""
+    if F.linear is _OF_TORCH or not _takes(errors.t(), inputs.t()):
+        return torch.mm(errors.t(), inputs)
+    return _weight_gradient(errors, inputs)
+
+
+def _weight_gradient(errors: Tensor, inputs: Tensor) -> Tensor:
+    errors, inputs = errors.t(), inputs.t()
+    # Of more outputs than inputs the product is faster the other way round: it is its first operand that is copied.
+    if len(errors) > len(inputs):
+        return native.transposed(_product(inputs, errors))
+    return _product(errors, inputs)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from functools import cache
 
 import torch
 
+_INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"
 MIN_CAPABILITY = (8, 0)
 """Compute capability from which Triton supports a GPU, and integer products pay."""
 
@@ -25,7 +26,7 @@ def takes(device: torch.device) -> bool:
 
 def interpreting() -> bool:
     """Whether the kernels of this process run in Triton's interpreter."""
-    return os.environ.get("TRITON_INTERPRET") == "1" and _installed()
+    return _INTERPRETING and _installed()
 
 
 @cache

@@ -149,7 +149,7 @@ class QuantizedLayer(nn.Module):
 
     def _observe(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         observed, running = tensor_range(x, self.share), self._running(name)
-        if all(native.takes(number) for number in (*running, *observed)):
+        if native.takes(running[0]) and native.takes(observed[0]):
             native.observe(running, observed, MOMENTUM)
             return observed
         with torch.no_grad():

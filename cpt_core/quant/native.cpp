@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "range.h"
@@ -116,6 +117,51 @@ VECTORISED void stochastic_codes(const float* __restrict x, uint8_t* __restrict 
     }
 }
 
+// y (columns, rows) = x (rows, columns) transposed, `height` by `width` elements of it from both corners given.
+INLINED void transpose_elements(const float* x, float* y, int64_t rows, int64_t columns, int64_t height,
+                                int64_t width) {
+    for (int64_t c = 0; c < width; ++c)
+        for (int64_t r = 0; r < height; ++r) y[c * rows + r] = x[r * columns + c];
+}
+
+#if defined(__GNUC__) && !defined(__clang__)
+// Eight by eight elements in registers: each time pairs of rows change places of half as many elements.
+INLINED void transpose_eight(const float* x, float* y, int64_t rows, int64_t columns) {
+    typedef float Row __attribute__((vector_size(32)));
+    typedef int32_t Places __attribute__((vector_size(32)));
+    Row a[8], b[8];
+    for (int i = 0; i < 8; ++i) std::memcpy(&a[i], x + i * columns, sizeof(Row));
+    for (int i = 0; i < 4; ++i) {
+        b[i] = __builtin_shuffle(a[i], a[i + 4], Places{0, 1, 2, 3, 8, 9, 10, 11});
+        b[i + 4] = __builtin_shuffle(a[i], a[i + 4], Places{4, 5, 6, 7, 12, 13, 14, 15});
+    }
+    for (int i : {0, 1, 4, 5}) {
+        a[i] = __builtin_shuffle(b[i], b[i + 2], Places{0, 1, 8, 9, 4, 5, 12, 13});
+        a[i + 2] = __builtin_shuffle(b[i], b[i + 2], Places{2, 3, 10, 11, 6, 7, 14, 15});
+    }
+    for (int i : {0, 2, 4, 6}) {
+        b[i] = __builtin_shuffle(a[i], a[i + 1], Places{0, 8, 2, 10, 4, 12, 6, 14});
+        b[i + 1] = __builtin_shuffle(a[i], a[i + 1], Places{1, 9, 3, 11, 5, 13, 7, 15});
+    }
+    for (int i = 0; i < 8; ++i) std::memcpy(y + i * rows, &b[i], sizeof(Row));
+}
+#else
+INLINED void transpose_eight(const float* x, float* y, int64_t rows, int64_t columns) {
+    transpose_elements(x, y, rows, columns, 8, 8);
+}
+#endif
+
+VECTORISED void transpose_block(const float* x, float* y, int64_t rows, int64_t columns, int64_t height,
+                                int64_t width) {
+    int64_t r = 0;
+    for (; r + 8 <= height; r += 8) {
+        int64_t c = 0;
+        for (; c + 8 <= width; c += 8) transpose_eight(x + r * columns + c, y + c * rows + r, rows, columns);
+        transpose_elements(x + r * columns + c, y + c * rows + r, rows, columns, 8, width - c);
+    }
+    transpose_elements(x + r * columns, y + r, rows, columns, height - r, width);
+}
+
 // Calls `work(begin, size)` for the chunks of n elements.
 template <typename Work>
 INLINED void each_chunk(int64_t n, Work work) {
@@ -166,6 +212,18 @@ void cpt_group_ranges(const float* x, int64_t outer, int64_t groups, int64_t col
         }
         low[group] = seen.minimum();
         span[group] = seen.span();
+    }
+}
+
+// y (columns, rows) = x (rows, columns) transposed.
+void cpt_transpose(const float* x, float* y, int64_t rows, int64_t columns) {
+    constexpr int64_t BLOCK = 64;  // rows and columns that stay in a core's first cache
+    const int64_t across = (columns + BLOCK - 1) / BLOCK, down = (rows + BLOCK - 1) / BLOCK;
+#pragma omp parallel for if (rows * columns > CHUNK)
+    for (int64_t i = 0; i < down * across; ++i) {
+        const int64_t r = i % down * BLOCK, c = i / down * BLOCK;
+        transpose_block(x + r * columns + c, y + c * rows + r, rows, columns, std::min(BLOCK, rows - r),
+                        std::min(BLOCK, columns - c));
     }
 }
 

@@ -40,6 +40,7 @@ _ARGUMENTS = {
     "cpt_codes": "ppnnnpppp",
     "cpt_round_rows": "ppnnpp",
     "cpt_observe": "ppppff",
+    "cpt_transpose": "ppnn",
     "cpt_lstm_step": "pppppppnn",
     "cpt_lstm_step_back": "ppppppnn",
     "cpt_linear": "pppp" "ppp" "pp" "nnn",
@@ -109,15 +110,15 @@ def products_by(name: str) -> Iterator[bool]:
 
 def takes(x: Tensor) -> bool:
     """Whether the functions below take `x`: a plain one on the CPU."""
-    return enabled() and not torch.compiler.is_compiling() and x.device.type == "cpu" and is_plain(x)
+    return is_plain(x) and x.is_cpu and enabled() and not torch.compiler.is_compiling()
 
 
 def is_plain(x: Tensor) -> bool:
     """Whether `x` is of float32, not empty and without gaps, contiguous or channels-last."""
     return (
         x.dtype == torch.float32
-        and x.numel() > 0
         and (x.is_contiguous() or (x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)))
+        and x.numel() > 0
     )
 
 
@@ -213,6 +214,16 @@ def observe(running: tuple[Tensor, Tensor], observed: tuple[Tensor, Tensor], mom
     """Move running numbers towards those observed: each becomes itself x momentum + what was observed x the rest."""
     pointers = (number.data_ptr() for number in (*running, *observed))
     functions().cpt_observe(*pointers, momentum, 1 - momentum)
+
+
+def transposed(x: Tensor) -> Tensor:
+    """A matrix transposed, and contiguous: on a CPU in a fraction of the time of torch's, which takes one thread."""
+    if not takes(x):
+        return x.t().contiguous()
+    rows, columns = x.shape
+    y = x.new_empty(columns, rows)
+    functions().cpt_transpose(x.data_ptr(), y.data_ptr(), rows, columns)
+    return y
 
 
 def at(x: Tensor | None) -> int | None:

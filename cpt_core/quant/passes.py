@@ -38,10 +38,10 @@ def passes(x: Tensor) -> Passes | None:
 
     It does for other types than float32, tensors with gaps, and inside torch.compile, which fuses it itself.
     """
-    if torch.compiler.is_compiling() or not native.is_plain(x):
+    if native.is_disabled() or torch.compiler.is_compiling() or not native.is_plain(x):
         return None
-    if not native.is_disabled() and gpu.takes(x.device):
+    if gpu.takes(x.device):
         from cpt_core.quant import triton_passes  # needs triton, which not all have
 
         return triton_passes
-    return native if native.enabled() and x.device.type == "cpu" else None
+    return native if native.available() and x.is_cpu else None

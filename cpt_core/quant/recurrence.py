@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpt_core.quant import gates, noise
+from cpt_core import onednn
+from cpt_core.quant import gates, native, noise
 from cpt_core.quant.integer.recurrence import order_of
 
 if TYPE_CHECKING:
@@ -53,15 +53,17 @@ class Recurrence(torch.autograd.Function):
         time, batch, _gates = from_input.shape
         ctx.order, units = order_of(time, name), cell.shape[-1]
         from_input, first_cell = from_input.contiguous(), cell.to(from_input.dtype).contiguous()
-        activated, rounded = torch.empty_like(from_input), from_input.new_empty(time, batch, units)
-        outputs, cells, squashed = (torch.empty_like(rounded) for _ in range(3))
-        product = _product(weight, batch)
+        activated = torch.empty_like(from_input)
+        outputs, cells, squashed = (from_input.new_empty(time, batch, units) for _ in range(3))
+        product, states = _product(weight, batch), []
+        steps = list(zip(*(x.unbind() for x in (from_input, activated, cells, squashed, outputs)), strict=True))
         cell = first_cell
         for t in ctx.order:
-            rounded[t] = layer.quantize_input(hidden, f"_hh_{name}")
-            hidden = outputs[t]
-            gates.step(product(rounded[t]), from_input[t], activated[t], cell, cells[t], squashed[t], hidden)
-            cell = cells[t]
+            states.append(layer.quantize_input(hidden, f"_hh_{name}"))
+            from_input_t, activated_t, new_cell, squashed_t, hidden = steps[t]
+            gates.step(product(states[-1]), from_input_t, activated_t, cell, new_cell, squashed_t, hidden)
+            cell = new_cell
+        rounded = torch.stack(_in_time(states, ctx.order))
         widths = layer.bit_widths
         ctx.rounds, ctx.share = widths.quantize_backward, layer.share
         ctx.rounding, ctx.first_product, ctx.stochastic = layer.quantizer.gradient, 2 * index * time, widths.stochastic
@@ -79,22 +81,29 @@ class Recurrence(torch.autograd.Function):
         batch = activated.shape[1]
         d_outputs, d_hidden = d_outputs.contiguous(), d_hidden.contiguous()
         d_cell = d_cell.clone(memory_format=torch.contiguous_format)
-        product = _product(weight.t(), batch)
+        product = _product(native.transposed(weight), batch)
         errors: list[Tensor] = []
+        steps = list(zip(*(x.unbind() for x in (activated, squashed, d_outputs)), strict=True))
+        cells = cells.unbind()
         cells_before = dict(zip(ctx.order, (first_cell, *(cells[t] for t in ctx.order)), strict=False))
         for t in reversed(ctx.order):
-            error = torch.empty_like(activated[t])
-            gates.step_back(error, activated[t], cells_before[t], squashed[t], d_hidden + d_outputs[t], d_cell)
+            activated_t, squashed_t, d_output = steps[t]
+            # As one time step of (time, batch, features), so that each batch row has its own range.
+            error = activated_t.new_empty(1, *activated_t.shape)
+            gates.step_back(error[0], activated_t, cells_before[t], squashed_t, d_hidden + d_output, d_cell)
             if ctx.rounds:
                 key = seed + noise.product_stream(ctx.first_product + 2 * t) if ctx.stochastic else None
-                # As one time step of (time, batch, features), so that each batch row has its own range.
-                error = ctx.rounding(error.unsqueeze(0), levels, key, ctx.share).squeeze(0)
+                error = ctx.rounding(error, levels, key, ctx.share)
             errors.append(error)
-            d_hidden = product(error)
-        d_from_input = torch.stack(errors[::-1] if ctx.order[0] == 0 else errors)
-        # The transpose of what is wanted, as its product is the faster one.
-        d_weight = F.linear(rounded.flatten(0, 1).t(), d_from_input.flatten(0, 1).t()).t()
+            d_hidden = product(error[0])
+        d_from_input = torch.cat(_in_time(errors[::-1], ctx.order))
+        d_weight = onednn.weight_gradient(d_from_input.flatten(0, 1), rounded.flatten(0, 1))
         return d_from_input, d_weight, d_hidden, d_cell, None, None, None
+
+
+def _in_time(steps: list[Tensor], order: range) -> list[Tensor]:
+    """What was made of the time steps in this order, in theirs."""
+    return steps if order[0] == 0 else steps[::-1]
 
 
 def _product(weight: Tensor, batch: int) -> Callable[[Tensor], Tensor]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cpt_core import onednn
 from cpt_core.quant import gates, noise
 from cpt_core.quant.integer import native_products
 from cpt_core.quant.integer.codes import Codes, code_error, code_weight
@@ -105,8 +105,7 @@ class IntegerRecurrence(torch.autograd.Function):
         wanted = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.has_bias and ctx.needs_input_grad[3])
         dx, dw_ih, dbias = native_products.linear_backward(all_errors, 1, _rows(inputs), w_i, wanted, fast=ctx.fast)
         of_errors = _numbers(Codes(in_order[0], in_order[1], in_order[2], error_levels)).flatten(0, 1)
-        # The transpose of what is wanted, as its product is the faster one.
-        dw_hh = F.linear(_numbers(states).flatten(0, 1).t(), of_errors.t()).t()
+        dw_hh = onednn.weight_gradient(of_errors, _numbers(states).flatten(0, 1))
         return (
             None if dx is None else dx.view(inputs.codes.shape), dw_ih, dw_hh, dbias, d_hidden, d_cell,
             None, None, None,
