@@ -25,6 +25,7 @@ _OF_TORCH = F.linear
 WORTHWHILE = 1 << 22
 """Multiply-accumulates of a product from which on laying out its operands pays."""
 
+
 @contextmanager
 def linear_layers() -> Iterator[None]:
     """Inside, `torch.nn.functional.linear`, whoever calls it, takes oneDNN where that pays; elsewhere nothing changes.

@@ -10,11 +10,15 @@ torch's own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from cpt_core.norms import BatchNormReLU2d
-from cpt_core.quant import native
+from cpt_core.quant import integer, native
 from cpt_core.quant.bit_widths import BitWidths
 from cpt_core.quant.integer.norm import Running, batch_norm, rectify
 
@@ -71,6 +75,38 @@ class CompactReLU(nn.ReLU, CompactLayer):
         return rectify(input, inplace=self.inplace)
 
 
+class CompactGELU(nn.GELU):
+    """`torch.nn.GELU`, by `gelu`."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """The GELU of `input`."""
+        return gelu(input, self.approximate)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:  # noqa: A002  # torch's name
+    """As `torch.nn.functional.gelu`; the output of an integer product is not kept, but made again from its codes.
+
+    The codes, which the product keeps anyway, are a fraction of it. The product is computed once more for it.
+    """
+    if not integer.is_product(input) or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return F.gelu(input, approximate=approximate)
+    result: Tensor = _GeluOfProduct.apply(input, input.grad_fn, approximate)
+    return result
+
+
+class _GeluOfProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, node: Any, approximate: str) -> Tensor:
+        ctx.node, ctx.approximate = node, approximate
+        return F.gelu(x, approximate=approximate)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        x = integer.made_again(ctx.node)
+        return torch.ops.aten.gelu_backward(g, x, approximate=ctx.approximate), None, None
+
+
 def _takes(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor) -> bool:
     return (
         (norm.training or norm.running_mean is None)
@@ -110,9 +146,15 @@ COMPACT_CLASS: dict[type[nn.Module], type[CompactLayer]] = {
 
 def make_compact(model: nn.Module, bit_widths: BitWidths, *, among_integers: bool) -> None:
     """Have the norms and activations of `model` take fewer passes and keep less; in place, by their class."""
-    if not native.available():
-        return
     for module in model.modules():
+        if type(module) is nn.GELU:
+            module.__class__ = CompactGELU
+        elif (
+            isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) and module.activation is F.gelu
+        ):
+            module.activation = gelu
+        if not native.available():
+            continue
         if kind := COMPACT_CLASS.get(type(module)):
             module.__class__ = kind
         if isinstance(module, CompactLayer):

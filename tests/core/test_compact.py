@@ -382,3 +382,55 @@ def test_norms_keep_floats_until_there_are_integers():
     for backend in ("simulated", "int8"):
         quantize_model(model, backend=backend, skip=[]).set(8, 8)
         assert model[1].in_fixed_point() == (backend == "int8")
+
+
+class FeedForward(nn.Module):
+    """As in a transformer."""
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(24, 96), activation, nn.Linear(96, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+@pytest.mark.parametrize("bits", [3, 8])
+def test_a_gelu_of_an_integer_product_makes_its_input_again_to_the_last_bit(bits, approximate):
+    class TorchsGELU(nn.GELU):  # no class that is replaced
+        pass
+
+    results = []
+    for kind in (nn.GELU, TorchsGELU):
+        torch.manual_seed(0)
+        model = FeedForward(kind(approximate))
+        quantize_model(model, backend="int8", skip=[]).set(bits, 8)
+        x = random(5, 7, 24)
+        results.append((gradients(model, x), kept_bytes(model, x)))
+    (mine, mine_kept), (torchs, torchs_kept) = results
+    assert all(map(torch.equal, mine, torchs))
+    assert torchs_kept - mine_kept == 5 * 7 * 96 * 4  # the whole of it
+
+
+@pytest.mark.parametrize("backend", ["simulated", "int8"])
+def test_a_transformer_layer_has_such_a_gelu(backend):
+    torch.manual_seed(0)
+    plain = nn.TransformerEncoderLayer(32, 2, 64, dropout=0.0, activation="gelu", batch_first=True)
+    quantize_model(plain, backend=backend, skip=[]).set(8, 8)
+    kept = kept_bytes(plain, random(3, 9, 32))
+    plain.activation = F.gelu
+    assert kept_bytes(plain, random(3, 9, 32)) - kept == (3 * 9 * 64 * 4 if backend == "int8" else 0)
+
+
+def test_a_gelu_can_be_taken_back_twice_and_without_gradients():
+    model = FeedForward(nn.GELU())
+    quantize_model(model, backend="int8", skip=[]).set(8, 8)
+    loss = model(random(5, 24)).square().sum()
+    loss.backward(retain_graph=True)
+    first = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    loss.backward()
+    assert all(torch.equal(parameter.grad, before) for parameter, before in zip(model.parameters(), first, strict=True))
+    with torch.no_grad():
+        assert torch.equal(model(random(5, 24)), model(random(5, 24)))

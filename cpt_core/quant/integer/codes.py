@@ -41,6 +41,11 @@ def code_weight(w: Tensor, levels: Tensor) -> Codes:
     return Codes(_codes(w, low, span, levels), low, span, levels)
 
 
+def recode_weight(w: Tensor, low: Tensor, span: Tensor, levels: Tensor) -> Codes:
+    """As `code_weight`, on the ranges that it found before: so codes need not be kept, where the weight is anyway."""
+    return Codes(_codes(w, low, span, levels), low, span, levels)
+
+
 def code_error(g: Tensor, levels: Tensor, seed: Tensor | None, share: Share | None) -> Codes:
     """The error at a layer's output, with noise if there is a seed.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cpt_core.quant.integer import fp8_products, products
-from cpt_core.quant.integer.codes import Codes, code_error, code_weight
+from cpt_core.quant.integer.codes import Codes, code_error, code_weight, recode_weight
 from cpt_core.quant.integer.native_products import Geometry, Gradients, Wanted
 from cpt_core.quant.ranges import Share
 
@@ -54,6 +54,9 @@ class _Linear:
     def __init__(self, *, fp8: bool) -> None:
         self._fp8 = fp8
 
+    keeps_codes = False
+    """Whether the codes of the weight are kept for the backward pass; else they are made from it once more."""
+
     def forward(self, x: Codes, w: Codes, bias: Tensor | None) -> Tensor:
         multiply = fp8_products.linear if self._fp8 else products.of_linear_layers(x.codes.device).linear
         y = multiply(_matrix(x), w, bias)
@@ -70,6 +73,8 @@ class _Linear:
 
 class _Convolution:
     """The products of a convolution."""
+
+    keeps_codes = True  # the weight may be a copy, in the order of memory of this product
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
@@ -115,18 +120,37 @@ class _Product(torch.autograd.Function):
         w = code_weight(weight, levels)
         ctx.product, ctx.share, ctx.fast, ctx.has_bias = product, share, fast, bias is not None
         # Saved as tensors, so that setting other widths before the backward pass is an error of autograd's.
-        ctx.save_for_backward(codes, low, span, levels, w.codes, w.low, w.span, error_levels, seed)
+        kept = w.codes if product.keeps_codes else weight
+        ctx.save_for_backward(codes, low, span, levels, kept, w.low, w.span, error_levels, seed, bias)
         return product.forward(Codes(codes, low, span, levels), w, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        codes, low, span, levels, w_codes, w_low, w_span, error_levels, seed = ctx.saved_tensors
-        x, w = Codes(codes, low, span, levels), Codes(w_codes, w_low, w_span, levels)
-        _, of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
+        x, w, _bias = _operands(ctx)
+        *_, error_levels, seed, _ = ctx.saved_tensors
+        _, wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         error = ErrorRounding(error_levels, seed, ctx.share, ctx.fast)
-        wanted = of_x, of_weight, ctx.has_bias and of_bias
+        wanted = wants_x, wants_weight, ctx.has_bias and wants_bias
         return None, *ctx.product.backward(g, error, x, w, wanted), *(None,) * 8
+
+
+def _operands(ctx: Any) -> tuple[Codes, Codes, Tensor | None]:
+    """Input, weight and bias of a product, from what it has kept."""
+    codes, low, span, levels, kept, w_low, w_span, *_, bias = ctx.saved_tensors
+    x, of_weight = Codes(codes, low, span, levels), (kept, w_low, w_span, levels)
+    return x, Codes(*of_weight) if ctx.product.keeps_codes else recode_weight(*of_weight), bias
+
+
+def is_product(y: Tensor) -> bool:
+    """Whether `y` is what `linear` or `convolution` gave, for a backward pass."""
+    return isinstance(y.grad_fn, _Product._backward_cls)  # type: ignore[attr-defined]  # of the class's metaclass
+
+
+def made_again(node: Any) -> Tensor:
+    """The output of the product of which `node` is the `grad_fn`, to the last bit; before its own backward pass."""
+    made: Tensor = node.product.forward(*_operands(node))
+    return made
 
 
 def _matrix(x: Codes) -> Codes:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from cpt_core import onednn
 from cpt_core.quant import gates, noise
 from cpt_core.quant.integer import native_products
-from cpt_core.quant.integer.codes import Codes, code_error, code_weight
+from cpt_core.quant.integer.codes import Codes, code_error, code_weight, recode_weight
 from cpt_core.quant.integer.native_products import KeptWeight
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class IntegerRecurrence(torch.autograd.Function):
         ctx.has_bias, ctx.stochastic, ctx.first_product = bias is not None, widths.stochastic, 2 * index * time
         # Levels are saved as tensors, so that setting other widths before the backward pass is an error of autograd's.
         ctx.save_for_backward(
-            *inputs[:3], *w_i[:3], *w_h, *_stacked(states), first_cell, activated, cells, squashed,
+            *inputs, w_ih, *w_i[1:3], w_hh, *w_h[1:3], *_stacked(states), first_cell, activated, cells, squashed,
             widths.backward_levels, layer.noise_seed(),
         )  # fmt: skip
         return outputs, hidden.clone(), cell.clone()
@@ -82,8 +82,9 @@ class IntegerRecurrence(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor, d_hidden: Tensor, d_cell: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the first six inputs."""
         saved = ctx.saved_tensors
-        levels = saved[9]
-        inputs, w_i, w_h, states = (Codes(saved[at], saved[at + 1], saved[at + 2], levels) for at in (0, 3, 6, 10))
+        levels = saved[3]
+        inputs, states = (Codes(saved[at], saved[at + 1], saved[at + 2], levels) for at in (0, 10))
+        w_i, w_h = (recode_weight(saved[at], saved[at + 1], saved[at + 2], levels) for at in (4, 7))
         first_cell, activated, cells, squashed, error_levels, seed = saved[13:]
         d_outputs, d_hidden = d_outputs.contiguous(), d_hidden.contiguous()
         d_cell = d_cell.clone(memory_format=torch.contiguous_format)
