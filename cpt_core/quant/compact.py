@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 from cpt_core.norms import BatchNormReLU2d
 from cpt_core.quant import integer, native
 from cpt_core.quant.bit_widths import BitWidths
-from cpt_core.quant.integer.norm import Running, batch_norm, rectify
+from cpt_core.quant.norm import Running, batch_norm, rectify
+from cpt_core.quant.pool import Windows, max_pool
 
 
 class CompactLayer(nn.Module):
@@ -73,6 +74,38 @@ class CompactReLU(nn.ReLU, CompactLayer):
         if refused or not (input.requires_grad and torch.is_grad_enabled()) or not self.compact(input):
             return super().forward(input)
         return rectify(input, inplace=self.inplace)
+
+
+class CompactMaxPool2d(nn.MaxPool2d, CompactLayer):
+    """`torch.nn.MaxPool2d`, which keeps a byte for each output, and not its input and eight bytes more."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """The largest of each window of `input`, (batch, channels, height, width)."""
+        windows = self._windows()
+        if windows is None or not self._takes(input, windows):
+            result: Tensor = super().forward(input)
+            return result
+        return max_pool(input, windows)
+
+    def _windows(self) -> Windows | None:
+        """None where it has options that the C++ functions do not."""
+        sizes = (set(_pair(size)) for size in (self.kernel_size, self.stride, self.padding))
+        (kernel, *oblong), (stride, *uneven), (padding, *more) = sizes
+        other = oblong or uneven or more or self.ceil_mode or self.return_indices or set(_pair(self.dilation)) != {1}
+        return None if other or kernel > 15 else Windows(kernel, stride, padding)
+
+    def _takes(self, x: Tensor, windows: Windows) -> bool:
+        return (
+            x.dim() == 4
+            and x.is_contiguous(memory_format=torch.channels_last)
+            and windows.padding <= windows.kernel // 2  # else torch says so
+            and min(x.shape[2:]) + 2 * windows.padding >= windows.kernel  # and here
+            and self.compact(x)
+        )
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    return size if isinstance(size, tuple) else (size, size)
 
 
 class CompactGELU(nn.GELU):
@@ -140,6 +173,7 @@ COMPACT_CLASS: dict[type[nn.Module], type[CompactLayer]] = {
     nn.BatchNorm2d: CompactBatchNorm2d,
     BatchNormReLU2d: CompactBatchNormReLU2d,
     nn.ReLU: CompactReLU,
+    nn.MaxPool2d: CompactMaxPool2d,
 }
 """What each layer becomes. Subclasses are left alone: their forward pass may do more."""
 

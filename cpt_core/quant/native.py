@@ -53,6 +53,8 @@ _ARGUMENTS = {
     "cpt_convolution_backward": "p" "pppp" "ppp" "pppp" "i" "ppp",
     "cpt_batch_norm": "pp" "i" "pp" "d" "ppp" "ppp" "ppp" "ppp" "f" "nn",
     "cpt_batch_norm_backward": "pppp" "pppppp" "ppppp" "nn",
+    "cpt_max_pool": "pppp",
+    "cpt_max_pool_backward": "pppp",
     "cpt_rectify": "pppn",
     "cpt_rectify_backward": "pppn",
 }  # fmt: skip

@@ -12,7 +12,13 @@ from cpt_core.models import create_model
 from cpt_core.norms import BatchNormReLU2d
 from cpt_core.quant import PrecisionState, native, quantize_model
 from cpt_core.quant.bit_widths import BitWidths
-from cpt_core.quant.compact import CompactBatchNorm2d, CompactBatchNormReLU2d, CompactReLU, make_compact
+from cpt_core.quant.compact import (
+    CompactBatchNorm2d,
+    CompactBatchNormReLU2d,
+    CompactMaxPool2d,
+    CompactReLU,
+    make_compact,
+)
 from cpt_core.quant.ranges import tensor_range
 
 FLOATS, FIXED_POINT = 1e-6, 1e-4
@@ -434,3 +440,52 @@ def test_a_gelu_can_be_taken_back_twice_and_without_gradients():
     assert all(torch.equal(parameter.grad, before) for parameter, before in zip(model.parameters(), first, strict=True))
     with torch.no_grad():
         assert torch.equal(model(random(5, 24)), model(random(5, 24)))
+
+
+POOLS = [(3, 2, 1), (2, 2, 0), (3, 1, 1), (2, 3, 0), (5, 2, 2)]
+"""Kernel, stride and padding: windows that overlap, that touch, and that leave gaps."""
+
+
+@pytest.mark.parametrize("windows", POOLS, ids=str)
+@pytest.mark.parametrize("shape", [(4, 3, 7, 9), (2, 16, 8, 8), (1, 35, 5, 6), (3, 64, 33, 31)], ids=str)
+def test_max_pooling_is_torchs_to_the_last_bit(shape, windows):
+    x = torch.round(4 * images(*shape)) / 4  # with many that are equal
+    module = compact(nn.MaxPool2d(*windows))
+    assert type(module) is CompactMaxPool2d
+    for left, right in zip(gradients(module, x), gradients(nn.MaxPool2d(*windows), x), strict=True):
+        assert torch.equal(left, right)
+        assert left.stride() == right.stride()
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_max_pooling_of_broken_numbers_is_torchs(broken):
+    x = images(2, 5, 6, 6)
+    x[0, :, 2, 3], x[1] = broken, -math.inf
+    for left, right in zip(
+        gradients(compact(nn.MaxPool2d(3, 2, 1)), x), gradients(nn.MaxPool2d(3, 2, 1), x), strict=True
+    ):
+        assert torch.equal(left, right) or torch.equal(left.isnan(), right.isnan())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"ceil_mode": True}, {"dilation": 2}, {"return_indices": True}, {"kernel_size": (3, 2)}, {"kernel_size": 17}],
+    ids=str,
+)
+def test_other_max_pooling_is_left_to_torch(options):
+    arguments = {"kernel_size": 3, "stride": 2, "padding": 1} | options
+    x = images(2, 4, 18, 18).requires_grad_()
+    y = compact(nn.MaxPool2d(**arguments))(x)
+    assert (y[0] if isinstance(y, tuple) else y).grad_fn.name() == "MaxPool2DWithIndicesBackward0"
+
+
+def test_max_pooling_keeps_a_byte_for_each_output():
+    x = images(2, 16, 8, 8).requires_grad_()
+    assert kept_bytes(compact(nn.MaxPool2d(3, 2, 1)), x) == 2 * 16 * 4 * 4
+
+
+def test_too_large_a_window_is_refused_as_by_torch():
+    with pytest.raises(RuntimeError, match="too small"):
+        compact(nn.MaxPool2d(9))(images(2, 4, 8, 8))
+    with pytest.raises(RuntimeError, match="pad should be at most half"):
+        compact(nn.MaxPool2d(3, 2, 2))(images(2, 4, 8, 8))

@@ -144,7 +144,7 @@ def _operands(ctx: Any) -> tuple[Codes, Codes, Tensor | None]:
 
 def is_product(y: Tensor) -> bool:
     """Whether `y` is what `linear` or `convolution` gave, for a backward pass."""
-    return isinstance(y.grad_fn, _Product._backward_cls)  # type: ignore[attr-defined]  # of the class's metaclass
+    return isinstance(y.grad_fn, _Product._backward_cls)  # which its metaclass makes
 
 
 def made_again(node: Any) -> Tensor:

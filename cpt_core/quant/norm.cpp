@@ -19,8 +19,8 @@
 #include <memory>
 #include <vector>
 
-#include "../range.h"
-#include "../vectorised.h"
+#include "range.h"
+#include "vectorised.h"
 
 namespace {
 
