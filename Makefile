@@ -5,7 +5,7 @@ BIN := .venv/bin
 # One process per core, two at least; the tests that start a whole stack are the long ones.
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && echo 8 || echo $$n)
 
-.PHONY: help install demo up test chaos soak compose-test pictures results bench bench-core gpu-check docs generated lint format lock clean
+.PHONY: help install demo up test chaos soak compose-test pictures results bench bench-core gpu-check wheel docs generated lint format lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,13 @@ bench-core: install ## measure what docs/benchmarks.md shows and write its table
 
 gpu-check: install ## check and time everything on an NVIDIA GPU, and print JSON; without one it says so and ends with 3
 	$(BIN)/python benchmarks/gpu_check.py
+
+# Of what it is linked with only OpenMP's runtime is no part of every Linux, and torch brings that.
+wheel: install ## build a wheel in dist/, with the C++ functions in it, that needs no compiler where it is installed
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist/built .
+	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --exclude libgomp.so.1 --wheel-dir dist dist/built/*.whl
+	rm -rf dist/built
 
 docs: install ## docs/ as a site in site/, which can be opened as files
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
