@@ -52,6 +52,9 @@ PARTS = {
     "cpt_batch_norm_backward": f"{NORM}, backward",
     "cpt_rectify": f"{NORM}, forward",
     "cpt_rectify_backward": f"{NORM}, backward",
+    "cpt_max_pool": "max pooling",
+    "cpt_max_pool_backward": "max pooling",
+    "cpt_transpose": "transposed gradients and weights",
     "cpt_lstm_step": "gates",
     "cpt_lstm_step_back": "gates",
 }
@@ -146,10 +149,14 @@ def integer_macs(workload: Workload) -> int:
     The first layer of a classifier of images and the last of every model stay in floats. The gradient of the input
     takes the weight in 16 bits: twice as many. So does that of the weight in a language model, whose errors have a
     range for each position; of the LSTM's it is half, as the gradients of the hidden states' weights stay in floats.
+    The inputs of GELUs, four times as wide as what they are made of, are made twice.
     """
     of_integers = workload.products()[1 if isinstance(workload, Images) else 0 : -1]
     forward = workload.batch_size * sum(product.macs for product in of_integers)
-    return forward * (5 if workload.model == "transformer_lm" else 4)
+    if workload.model != "transformer_lm":
+        return forward * 4
+    again = workload.batch_size * sum(p.macs for p in of_integers if p.outputs == 4 * p.inputs)
+    return forward * 5 + again
 
 
 def integer_peak() -> float:

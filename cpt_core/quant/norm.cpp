@@ -19,6 +19,10 @@
 #include <memory>
 #include <vector>
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#endif
+
 #include "range.h"
 #include "vectorised.h"
 
@@ -173,8 +177,27 @@ VECTORISED void add(const float* __restrict x, float* __restrict y, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
-// y = x where that is above 0 or NaN, else 0; into `bits` which were, unless it is null. x may be y.
-VECTORISED void rectify(const float* x, float* y, uint8_t* __restrict bits, int64_t n) {
+#if defined(__x86_64__) && defined(__GNUC__)
+// As rectify, of as many elements as it says: a comparison makes bits of sixteen at once.
+__attribute__((noinline, target("avx512f"))) int64_t rectify_sixteens(const float* x, float* y, uint8_t* bits,
+                                                                      int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 value = _mm512_loadu_ps(x + i);
+        const __mmask16 passed = _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NLE_UQ);
+        _mm512_storeu_ps(y + i, _mm512_maskz_mov_ps(passed, value));
+        std::memcpy(bits + i / 8, &passed, sizeof passed);
+    }
+    return i;
+}
+
+bool has_sixteens() { return __builtin_cpu_supports("avx512f"); }
+#else
+int64_t rectify_sixteens(const float*, float*, uint8_t*, int64_t) { return 0; }
+bool has_sixteens() { return false; }
+#endif
+
+VECTORISED void rectify_any(const float* x, float* y, uint8_t* __restrict bits, int64_t n) {
     constexpr int64_t BLOCK = 512;
     uint8_t passed[BLOCK];
     for (int64_t from = 0; from < n; from += BLOCK) {
@@ -198,19 +221,26 @@ VECTORISED void rectify(const float* x, float* y, uint8_t* __restrict bits, int6
     }
 }
 
-// What the bits let through.
+// y = x where that is above 0 or NaN, else 0; into `bits` which were, unless it is null. x may be y.
+void rectify(const float* x, float* y, uint8_t* bits, int64_t n) {
+    static const bool sixteens = has_sixteens();
+    const int64_t done = bits && sixteens ? rectify_sixteens(x, y, bits, n) : 0;
+    rectify_any(x + done, y + done, bits ? bits + done / 8 : nullptr, n - done);
+}
+
+// What the bits let through: sixteen at a time, each lane with another bit of two bytes.
 VECTORISED void choose(const float* __restrict g, const uint8_t* __restrict bits, float* __restrict to, int64_t n) {
-    constexpr int64_t BLOCK = 512;
-    uint8_t passed[BLOCK];
-    for (int64_t from = 0; from < n; from += BLOCK) {
-        const int64_t here = n - from < BLOCK ? n - from : BLOCK;
-        // Each of the byte's eight copies keeps another bit.
-        for (int64_t i = 0; i < here; i += 8) {
-            const uint64_t eight = bits[(from + i) / 8] * 0x0101010101010101U & 0x8040201008040201U;
-            std::memcpy(passed + i, &eight, sizeof eight);
-        }
-        for (int64_t i = 0; i < here; ++i) to[from + i] = only_if(passed[i] != 0, g[from + i]);
+    typedef uint32_t Lanes __attribute__((vector_size(64)));
+    constexpr Lanes BIT = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        Lanes number;
+        std::memcpy(&number, g + i, sizeof number);
+        const uint32_t both = bits[i / 8] | static_cast<uint32_t>(bits[i / 8 + 1]) << 8;
+        number &= 0U - ((both >> BIT) & 1U);
+        std::memcpy(to + i, &number, sizeof number);
     }
+    for (; i < n; ++i) to[i] = only_if((bits[i / 8] >> i % 8 & 1) != 0, g[i]);
 }
 
 template <int ROWS, typename Input>
