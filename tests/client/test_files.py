@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import tempfile
@@ -161,8 +162,8 @@ def test_an_upload_that_is_cut_off_leaves_nothing(api: Api, client: Client) -> N
 
 def _unnamed_files(api: Api) -> list[str]:
     """Temporary files that the API has opened itself: its output is pytest's."""
-    opened = [
-        link for link in Path(f"/proc/{api.process.pid}/fd").iterdir() if int(link.name) > 2 and link.is_symlink()
-    ]
-    names = [str(link.readlink()) for link in opened]
+    names = []
+    for link in Path(f"/proc/{api.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            names += [str(link.readlink())] if int(link.name) > 2 else []
     return [name for name in names if name.startswith(tempfile.gettempdir()) and name.endswith("(deleted)")]
