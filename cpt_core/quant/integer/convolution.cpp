@@ -66,44 +66,66 @@ VECTORISED void sums_of_eight(const uint8_t* codes, int64_t n, int32_t* sums) {
     }
 }
 
-// Sums of the channels of each pixel.
-void channel_sums(const uint8_t* image, int64_t pixels, int64_t channels, std::vector<int32_t>& scratch,
-                  int32_t* sums) {
-    if (channels % 8 != 0) {
-        for (int64_t pixel = 0; pixel < pixels; ++pixel) sums[pixel] = total(image + pixel * channels, channels);
-        return;
-    }
-    const int64_t eights = channels / 8;
-    scratch.resize(pixels * eights);
-    sums_of_eight(image, pixels * eights, scratch.data());
-    for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-        int32_t sum = 0;
-        for (int64_t i = 0; i < eights; ++i) sum += scratch[pixel * eights + i];
-        sums[pixel] = sum;
+// to[i] = the sum of the `count` numbers that begin at from[i * count]
+VECTORISED void sums_of_groups(const int32_t* __restrict from, int64_t count, int32_t* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * count];
+    for (int64_t j = 1; j < count; ++j)
+        for (int64_t i = 0; i < n; ++i) to[i] += from[i * count + j];
+}
+
+// What the windows of an image need, over and over.
+struct Windows {
+    std::vector<int32_t> eights, pixels, padded, row, sums;
+
+    explicit Windows(const Shape& shape)
+        : eights(shape.pixels() * shape.channels / 8),
+          pixels(shape.pixels()),
+          padded((shape.height + 2 * shape.padding) * (shape.width + 2 * shape.padding)),
+          row(shape.width + 2 * shape.padding),
+          sums(shape.out_pixels()) {}
+};
+
+// Sums of the codes that the taps of each output pixel reach, from those of pixels with a border of zeros: first of the
+// rows that it reaches, then of their columns.
+VECTORISED void sums_of_taps(const Shape& shape, const int32_t* __restrict padded, int32_t* __restrict row,
+                             int32_t* __restrict sums) {
+    const int64_t width = shape.width + 2 * shape.padding, out_width = shape.out_width(), stride = shape.stride;
+    for (int64_t y = 0; y < shape.out_height(); ++y) {
+        const int32_t* __restrict from = padded + y * stride * width;
+        int32_t* __restrict to = sums + y * out_width;
+        for (int64_t x = 0; x < width; ++x) row[x] = from[x];
+        for (int64_t i = 1; i < shape.kernel; ++i)
+            for (int64_t x = 0; x < width; ++x) row[x] += from[i * width + x];
+        for (int64_t x = 0; x < out_width; ++x) to[x] = row[x * stride];
+        for (int64_t j = 1; j < shape.kernel; ++j) {
+            if (stride == 1)
+                for (int64_t x = 0; x < out_width; ++x) to[x] += row[x + j];
+            else
+                for (int64_t x = 0; x < out_width; ++x) to[x] += row[x * stride + j];
+        }
     }
 }
 
-// to[x] += from[x * stride]
-VECTORISED void add_every(const int32_t* __restrict from, int64_t stride, int32_t* __restrict to, int64_t n) {
-    if (stride == 1)
-        for (int64_t x = 0; x < n; ++x) to[x] += from[x];
-    else
-        for (int64_t x = 0; x < n; ++x) to[x] += from[x * stride];
-}
-
-// Sums of the codes that the taps of each output pixel reach. `sums` has room for an image with its padding, which is
-// 0.
-void window_sums(const Shape& shape, const uint8_t* image, std::vector<int32_t>& scratch, std::vector<int32_t>& sums,
-                 std::vector<int32_t>& windows) {
+// As sums_of_taps, of an image's codes.
+void window_sums(const Shape& shape, const uint8_t* image, Windows& of) {
+    if (shape.channels % 8 == 0) {
+        sums_of_eight(image, static_cast<int64_t>(of.eights.size()), of.eights.data());
+        sums_of_groups(of.eights.data(), shape.channels / 8, of.pixels.data(), shape.pixels());
+    } else {
+        for (int64_t pixel = 0; pixel < shape.pixels(); ++pixel)
+            of.pixels[pixel] = total(image + pixel * shape.channels, shape.channels);
+    }
     const int64_t width = shape.width + 2 * shape.padding;
     for (int64_t y = 0; y < shape.height; ++y)
-        channel_sums(image + y * shape.width * shape.channels, shape.width, shape.channels, scratch,
-                     sums.data() + (y + shape.padding) * width + shape.padding);
-    std::fill(windows.begin(), windows.end(), 0);
-    for (int64_t y = 0; y < shape.out_height(); ++y)
-        for (int64_t tap = 0; tap < shape.taps(); ++tap)
-            add_every(sums.data() + (y * shape.stride + tap / shape.kernel) * width + tap % shape.kernel, shape.stride,
-                      windows.data() + y * shape.out_width(), shape.out_width());
+        std::copy_n(of.pixels.data() + y * shape.width, shape.width,
+                    of.padded.data() + (y + shape.padding) * width + shape.padding);
+    sums_of_taps(shape, of.padded.data(), of.row.data(), of.sums.data());
+}
+
+// As Grid::sum, of many: `constants` are the zero point times how many numbers there are.
+VECTORISED void sums_of_numbers(const int32_t* __restrict codes, const double* __restrict constants, double scale,
+                                float* __restrict to, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(scale * static_cast<double>(codes[i]) + constants[i]);
 }
 
 template <class Layout>
@@ -129,15 +151,18 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
         return of;
     };
     const Axis rows = axis(shape.height, shape.out_height()), across = axis(shape.width, shape.out_width());
-    std::vector<int64_t> counts;  // of numbers within a pixel's window
+    std::vector<double> constants;  // the zero point, as often as there are numbers within a pixel's window
+    for (auto* places : {&a_at, &out_at, &add_at}) places->reserve(pixels);
+    constants.reserve(pixels);
     for (int64_t oy = 0; oy < shape.out_height(); ++oy)
         for (int64_t ox = 0; ox < shape.out_width(); ++ox) {
             const int64_t row_kind = rows.of[oy], kind = across.of[ox];
             a_at.push_back(canvas.at(oy * shape.stride - shape.padding, ox * shape.stride - shape.padding));
             out_at.push_back((oy * shape.out_width() + ox) * n);
             add_at.push_back((row_kind * across.kinds() + kind) * n);
-            counts.push_back(static_cast<int64_t>(rows.members[row_kind].size() * across.members[kind].size()) *
-                             shape.channels);
+            const size_t reached = rows.members[row_kind].size() * across.members[kind].size();
+            constants.push_back(static_cast<double>(grid.zero_point) *
+                                static_cast<double>(static_cast<int64_t>(reached) * shape.channels));
         }
     std::vector<int32_t> code_sums;  // (taps, n)
     for (int64_t tap = 0; tap < shape.taps(); ++tap)
@@ -157,14 +182,14 @@ void forward(const Kernel<Layout>& kernel, const Shape& shape, const uint8_t* x,
 #pragma omp parallel
     {
         std::vector<typename Layout::A> image(canvas.size());
-        std::vector<int32_t> scratch, sums(canvas.height * canvas.width), windows(pixels);
+        Windows windows(shape);
         std::vector<float> terms(pixels);
 #pragma omp for
         for (int64_t i = 0; i < shape.batch; ++i) {
             draw(canvas, x + i * shape.pixels() * shape.channels, shape.height, shape.width, shape.channels,
                  image.data());
-            window_sums(shape, x + i * shape.pixels() * shape.channels, scratch, sums, windows);
-            for (int64_t pixel = 0; pixel < pixels; ++pixel) terms[pixel] = grid.sum(windows[pixel], counts[pixel]);
+            window_sums(shape, x + i * shape.pixels() * shape.channels, windows);
+            sums_of_numbers(windows.sums.data(), constants.data(), grid.scale, terms.data(), pixels);
             multiply<Layout>(kernel, plan,
                              {pixels, image.data(), a_at.data(), y + i * pixels * n, out_at.data(), &grid.scale, 0,
                               terms.data(), add.data(), add_at.data()},
@@ -217,6 +242,7 @@ Phase<Layout> make_phase(const Shape& shape, const Canvas& canvas, const Weight&
     Phase<Layout> phase{
         Transposed<Layout>(w, taps, fast), Plan<Layout>(offsets, canvas.channels, error_levels, most), {}, {}, {}, {}};
     const Axis rows = axis(py, shape.height, shape.out_height()), across = axis(px, shape.width, shape.out_width());
+    for (auto* places : {&phase.a_at, &phase.out_at, &phase.add_at}) places->reserve(rows.of.size() * across.of.size());
     for (size_t y = 0; y < rows.of.size(); ++y)
         for (size_t x = 0; x < across.of.size(); ++x) {
             const int64_t v = static_cast<int64_t>(y), u = static_cast<int64_t>(x);
