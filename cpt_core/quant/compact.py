@@ -121,23 +121,25 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:  # noqa: A002  # t
 
     The codes, which the product keeps anyway, are a fraction of it. The product is computed once more for it.
     """
-    if not integer.is_product(input) or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    recipe = integer.recipe(input) if torch.is_grad_enabled() and not torch.compiler.is_compiling() else None
+    if recipe is None:
         return F.gelu(input, approximate=approximate)
-    result: Tensor = _GeluOfProduct.apply(input, input.grad_fn, approximate)
+    result: Tensor = _GeluOfProduct.apply(input, approximate, recipe.product, *recipe.tensors)
     return result
 
 
 class _GeluOfProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, node: Any, approximate: str) -> Tensor:
-        ctx.node, ctx.approximate = node, approximate
+    def forward(ctx: Any, x: Tensor, approximate: str, product: Any, *tensors: Tensor | None) -> Tensor:
+        ctx.approximate, ctx.product = approximate, product
+        ctx.save_for_backward(*tensors)
         return F.gelu(x, approximate=approximate)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
-        x = integer.made_again(ctx.node)
-        return torch.ops.aten.gelu_backward(g, x, approximate=ctx.approximate), None, None
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x = integer.made_again(ctx.product, *ctx.saved_tensors)
+        return torch.ops.aten.gelu_backward(g, x, approximate=ctx.approximate), *(None,) * 10
 
 
 def _takes(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor) -> bool:

@@ -68,7 +68,8 @@ def remember(x: Tensor, extremes: Tensor) -> None:
         x: a tensor.
         extremes: its minimum, maximum and range, 1-d.
     """
-    setattr(x, _KNOWN, (x._version, extremes))
+    if not x.is_inference():  # such tensors do not say whether they were changed
+        setattr(x, _KNOWN, (x._version, extremes))
 
 
 def _known(x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cpt_core.models import create_model
 from cpt_core.norms import BatchNormReLU2d
@@ -147,6 +148,15 @@ def test_a_tensor_that_was_changed_no_longer_knows_its_range():
     y.mul_(3)
     for left, right in known_and_found(y):
         assert torch.equal(left, right)
+
+
+def test_in_inference_mode_a_norm_in_training_knows_no_range():
+    x, module, plain = images(2, 4, 5, 5), compact(nn.BatchNorm2d(4)), nn.BatchNorm2d(4)
+    with torch.inference_mode():
+        y = module(x)
+        torch.testing.assert_close(y, plain(x))
+        y.mul_(3)
+        torch.testing.assert_close(tensor_range(y), tensor_range(y.clone()))
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
@@ -427,6 +437,48 @@ def test_a_transformer_layer_has_such_a_gelu(backend):
     kept = kept_bytes(plain, random(3, 9, 32))
     plain.activation = F.gelu
     assert kept_bytes(plain, random(3, 9, 32)) - kept == (3 * 9 * 64 * 4 if backend == "int8" else 0)
+
+
+def test_a_product_that_was_changed_is_kept():
+    class Scaled(nn.Module):
+        def __init__(self, gelu: nn.Module) -> None:
+            super().__init__()
+            self.first, self.gelu, self.last = nn.Linear(24, 96), gelu, nn.Linear(96, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.gelu(self.first(x).mul_(2)))
+
+    class TorchsGELU(nn.GELU):
+        pass
+
+    results = []
+    for kind in (nn.GELU, TorchsGELU):
+        torch.manual_seed(0)
+        model = Scaled(kind())
+        quantize_model(model, backend="int8", skip=[]).set(8, 8)
+        results.append(gradients(model, random(5, 24)))
+    assert all(map(torch.equal, *results))
+
+
+@pytest.mark.parametrize("backend", ["simulated", "int8"])
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activation_checkpointing_gives_the_same_gradients(backend, reentrant):
+    layers = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    torch.manual_seed(0)
+    model = nn.Sequential(*layers, nn.Linear(16 * 9, 64), nn.GELU(), nn.Linear(64, 4))
+    quantize_model(model.to(memory_format=torch.channels_last), backend=backend, skip=[]).set(8, 8)
+
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.model, x, use_reentrant=reentrant)
+
+    plain = gradients(model, images(4, 3, 8, 8))
+    model.zero_grad()
+    assert all(map(torch.equal, gradients(Checkpointed(), images(4, 3, 8, 8)), plain))
 
 
 def test_a_gelu_can_be_taken_back_twice_and_without_gradients():

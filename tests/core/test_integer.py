@@ -418,3 +418,19 @@ def test_matrices_on_a_gpu_are_padded_to_what_its_products_take():
     padded = torch_products._padded(torch.ones(5, 9, dtype=torch.int8), rows=17)
     assert padded.shape == (24, 16)
     assert padded.sum() == 45
+
+
+@pytest.mark.parametrize("dims", [2, 3, 4])
+def test_the_output_of_a_product_can_be_changed_in_place(dims):
+    """As torchvision's classifiers do."""
+    torch.manual_seed(1)
+    x = random(*(2, 3, 5, 8)[-dims:])
+    results = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(inplace), nn.Linear(16, 4))
+        quantize_model(model, backend="int8", skip=[]).set(8, 8)
+        y = model(x)
+        y.square().sum().backward()
+        results.append([y, *(parameter.grad for parameter in model.parameters())])
+    assert all(map(torch.equal, *results))

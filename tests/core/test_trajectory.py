@@ -40,15 +40,23 @@ def initial_model(dtype: torch.dtype) -> nn.Module:
 class Training:
     """The reference's training loop on our parts."""
 
-    def __init__(self, dtype: torch.dtype, backward_bits: int, *, forward: schedules.Schedule, stochastic: bool):
+    def __init__(
+        self,
+        dtype: torch.dtype,
+        backward_bits: int,
+        *,
+        forward: schedules.Schedule,
+        stochastic: bool,
+        backend: str = "simulated",
+    ):
         self.model = initial_model(dtype)
-        self.state: PrecisionState = quantize_model(self.model, stochastic=stochastic)
+        self.state: PrecisionState = quantize_model(self.model, stochastic=stochastic, backend=backend)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
         self.images, self.labels = digits(dtype)
         self.forward, self.backward_bits = forward, backward_bits
 
-    def run(self, steps: int, seed: int = 0) -> Tensor:
-        batches = t("digits/batch_index").long()
+    def run(self, steps: int, seed: int = 0, batches: Tensor | None = None) -> Tensor:
+        batches = t("digits/batch_index").long() if batches is None else batches
         losses = []
         for step in range(steps):
             self.state.set(self.forward.bits(step), self.backward_bits)
@@ -114,3 +122,26 @@ def test_stochastic_rounding_in_float32_ends_where_the_reference_does_over_seeds
     error = np.sqrt((reference.var(ddof=1) + ours.var(ddof=1)) / len(reference))
     assert error < 0.04  # a twentieth of the loss
     assert abs(ours.mean() - reference.mean()) < 3 * error
+
+
+CURVE_STEPS, CURVE_SEEDS, WINDOW = 200, 5, 50
+
+
+def curve(backend: str, seed: int) -> Tensor:
+    """Losses of a training of 200 steps in float32 from the reference's weights, on batches of 16 of the seed's."""
+    forward = schedules.make("cosine", steps=CURVE_STEPS, cycles=CYCLES, min_bits=3, max_bits=8)
+    training = Training(torch.float32, 8, forward=forward, stochastic=True, backend=backend)
+    training.model.to(memory_format=torch.channels_last)
+    batches = torch.randint(len(training.labels), (CURVE_STEPS, 16), generator=torch.Generator().manual_seed(seed))
+    return training.run(CURVE_STEPS, seed, batches)
+
+
+def test_the_loss_curves_in_integers_are_the_simulated_ones_within_the_noise_of_seeds():
+    simulated, integers = (
+        torch.stack([curve(backend, seed) for seed in range(CURVE_SEEDS)]) for backend in ("simulated", "int8")
+    )
+    assert not torch.equal(simulated, integers)
+    windows = [losses.view(CURVE_SEEDS, -1, WINDOW).mean(2) for losses in (simulated, integers)]
+    noise = sum(losses.var(0) for losses in windows).div(CURVE_SEEDS).sqrt()
+    assert ((windows[0].mean(0) - windows[1].mean(0)).abs() < 3 * noise).all()
+    assert (windows[0].mean(0)[0] - windows[0].mean(0)[-1]) > 10 * noise.max()  # they have learned far more than that

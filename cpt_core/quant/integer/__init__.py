@@ -15,7 +15,7 @@ backend differs in one of them, the output of linear layers (`fp8_products`).
 
 from cpt_core.quant.integer.choice import Backend, InputGradient, choose
 from cpt_core.quant.integer.codes import Codes, code_error, code_tensor
-from cpt_core.quant.integer.functions import ErrorRounding, convolution, is_product, linear, made_again
+from cpt_core.quant.integer.functions import ErrorRounding, convolution, linear, made_again, recipe
 from cpt_core.quant.integer.products import has_convolutions, has_recurrences, instructions
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "has_convolutions",
     "has_recurrences",
     "instructions",
-    "is_product",
     "linear",
     "made_again",
+    "recipe",
 ]

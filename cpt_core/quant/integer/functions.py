@@ -119,38 +119,59 @@ class _Product(torch.autograd.Function):
     ) -> Tensor:
         w = code_weight(weight, levels)
         ctx.product, ctx.share, ctx.fast, ctx.has_bias = product, share, fast, bias is not None
+        operands = codes, low, span, levels, w.codes if product.keeps_codes else weight, w.low, w.span
         # Saved as tensors, so that setting other widths before the backward pass is an error of autograd's.
-        kept = w.codes if product.keeps_codes else weight
-        ctx.save_for_backward(codes, low, span, levels, kept, w.low, w.span, error_levels, seed, bias)
-        return product.forward(Codes(codes, low, span, levels), w, bias)
+        ctx.save_for_backward(*operands, error_levels, seed)
+        # Detached it is no view for autograd, so that an in-place ReLU may follow.
+        y = product.forward(Codes(codes, low, span, levels), w, bias).detach()
+        if not product.keeps_codes and any(ctx.needs_input_grad):
+            tensors = *operands, bias
+            detached = tuple(None if tensor is None else tensor.detach() for tensor in tensors)
+            setattr(y, _MADE_BY, Recipe(product, y._version, detached))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, w, _bias = _operands(ctx)
-        *_, error_levels, seed, _ = ctx.saved_tensors
+        *operands, error_levels, seed = ctx.saved_tensors
+        x, w = _codes(ctx.product, *operands)
         _, wants_x, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         error = ErrorRounding(error_levels, seed, ctx.share, ctx.fast)
         wanted = wants_x, wants_weight, ctx.has_bias and wants_bias
         return None, *ctx.product.backward(g, error, x, w, wanted), *(None,) * 8
 
 
-def _operands(ctx: Any) -> tuple[Codes, Codes, Tensor | None]:
-    """Input, weight and bias of a product, from what it has kept."""
-    codes, low, span, levels, kept, w_low, w_span, *_, bias = ctx.saved_tensors
-    x, of_weight = Codes(codes, low, span, levels), (kept, w_low, w_span, levels)
-    return x, Codes(*of_weight) if ctx.product.keeps_codes else recode_weight(*of_weight), bias
+class Recipe(NamedTuple):
+    """What the output of a linear layer can be made of again, to the last bit; tensors without history."""
+
+    product: _Linear | _Convolution
+    version: int
+    """Of the output: another one if it was changed in place."""
+    tensors: tuple[Tensor | None, ...]
+    """What `made_again` takes. All but the weight and the bias is kept for the product's own gradients too."""
 
 
-def is_product(y: Tensor) -> bool:
-    """Whether `y` is what `linear` or `convolution` gave, for a backward pass."""
-    return isinstance(y.grad_fn, _Product._backward_cls)  # which its metaclass makes
+_MADE_BY = "_cpt_recipe"
+"""Attribute of an output of `linear`."""
 
 
-def made_again(node: Any) -> Tensor:
-    """The output of the product of which `node` is the `grad_fn`, to the last bit; before its own backward pass."""
-    made: Tensor = node.product.forward(*_operands(node))
-    return made
+def recipe(y: Tensor) -> Recipe | None:
+    """Where `y` is the unchanged output of a `linear` that has a backward pass, what it is made of."""
+    found: Recipe | None = getattr(y, _MADE_BY, None)
+    return found if found is not None and found.version == y._version else None
+
+
+def made_again(product: _Linear | _Convolution, *tensors: Tensor | None) -> Tensor:
+    """An output from its recipe's tensors."""
+    *operands, bias = tensors
+    return product.forward(*_codes(product, *operands), bias)
+
+
+def _codes(product: _Linear | _Convolution, *operands: Any) -> tuple[Codes, Codes]:
+    """Input and weight, from what is kept of them."""
+    codes, low, span, levels, kept, w_low, w_span = operands
+    of_weight = kept, w_low, w_span, levels
+    return Codes(codes, low, span, levels), Codes(*of_weight) if product.keeps_codes else recode_weight(*of_weight)
 
 
 def _matrix(x: Codes) -> Codes:
