@@ -138,8 +138,9 @@ class _GeluOfProduct(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x = integer.made_again(ctx.product, *ctx.saved_tensors)
-        return torch.ops.aten.gelu_backward(g, x, approximate=ctx.approximate), *(None,) * 10
+        tensors = ctx.saved_tensors
+        x = integer.made_again(ctx.product, *tensors)
+        return torch.ops.aten.gelu_backward(g, x, approximate=ctx.approximate), None, None, *(None for _ in tensors)
 
 
 def _takes(norm: CompactBatchNorm2d | CompactBatchNormReLU2d, x: Tensor) -> bool:

@@ -182,7 +182,7 @@ def _on_grids(
         zero_point.data_ptr(),
         span.data_ptr(),
         levels.data_ptr(),
-        None if seed is None else seed.data_ptr(),
+        at(seed),
     )
 
 
@@ -195,7 +195,7 @@ def round_rows(x: Tensor, rows: int, levels: Tensor, seed: Tensor | None = None)
         rows,
         x.numel() // rows,
         levels.data_ptr(),
-        None if seed is None else seed.data_ptr(),
+        at(seed),
     )
     return y
 
@@ -226,6 +226,11 @@ def transposed(x: Tensor) -> Tensor:
     y = x.new_empty(columns, rows)
     functions().cpt_transpose(x.data_ptr(), y.data_ptr(), rows, columns)
     return y
+
+
+def positions(size: int, kernel: int, stride: int, padding: int) -> int:
+    """How often a window fits along an axis of `size`."""
+    return (size + 2 * padding - kernel) // stride + 1
 
 
 def at(x: Tensor | None) -> int | None:

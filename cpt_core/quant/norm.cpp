@@ -278,13 +278,9 @@ VECTORISED void errors_of(const float* g, Codes x, int64_t rows, int64_t channel
     errors_of_few(g, x, rows, channels, few, sum, product);
 }
 
-VECTORISED void errors_of_floats(const float* g, Floats x, int64_t rows, int64_t channels, float* few, double* sum,
-                                 double* product) {
+VECTORISED void errors_of(const float* g, Floats x, int64_t rows, int64_t channels, float* few, double* sum,
+                          double* product) {
     errors_of_few(g, x, rows, channels, few, sum, product);
-}
-
-void errors_of(const float* g, Floats x, int64_t rows, int64_t channels, float* few, double* sum, double* product) {
-    errors_of_floats(g, x, rows, channels, few, sum, product);
 }
 
 // dx = factor * (g - mean - slope * normalised)
@@ -310,13 +306,9 @@ VECTORISED void input_error(const float* g, Codes x, float* dx, int64_t rows, in
     input_error_of(g, x, dx, rows, channels, of);
 }
 
-VECTORISED void input_error_floats(const float* g, Floats x, float* dx, int64_t rows, int64_t channels,
-                                   const InputErrors& of) {
+VECTORISED void input_error(const float* g, Floats x, float* dx, int64_t rows, int64_t channels,
+                            const InputErrors& of) {
     input_error_of(g, x, dx, rows, channels, of);
-}
-
-void input_error(const float* g, Floats x, float* dx, int64_t rows, int64_t channels, const InputErrors& of) {
-    input_error_floats(g, x, dx, rows, channels, of);
 }
 
 // How rows of channels are taken: several rows of few channels as one.
@@ -535,7 +527,7 @@ void cpt_batch_norm(const float* x, const float* added, int32_t rectified, const
         inverse[c] = static_cast<float>(inv);
         of.scale[c] = static_cast<float>(inv * w);
         of.shift[c] = static_cast<float>(b - all.mean[c] * inv * w);
-        lay_grid(of, kept, c, all, inv, w, b, rectified && !added);
+        if (codes) lay_grid(of, kept, c, all, inv, w, b, rectified && !added);
         // The norm rises or falls with x: its extremes are those of the extremes of x.
         for (const float extreme : {all.low[c], all.high[c]})
             of_norm = wider(of_norm, Range::of(extreme * of.scale[c] + of.shift[c]));

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cpt_core.quant.native import at, functions
+from cpt_core.quant.native import at, functions, positions
 
 
 class Windows(NamedTuple):
@@ -30,7 +30,7 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, windows: Windows) -> Tensor:
         batch, channels, *image = x.shape
-        out = ((size + 2 * windows.padding - windows.kernel) // windows.stride + 1 for size in image)
+        out = (positions(size, *windows) for size in image)
         y = torch.empty((batch, channels, *out), dtype=x.dtype, memory_format=torch.channels_last)
         places = torch.empty_like(y, dtype=torch.uint8) if ctx.needs_input_grad[0] else None
         ctx.sizes, ctx.shape = (ctypes.c_int64 * 7)(batch, *image, channels, *windows), x.shape

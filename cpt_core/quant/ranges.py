@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cpt_core.quant import noise
+from cpt_core.quant.notes import note, noted
 from cpt_core.quant.passes import passes
 
 Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -46,9 +47,9 @@ def tensor_range(x: Tensor, share: Share | None = None) -> tuple[Tensor, Tensor]
     """
     if x.numel() == 0:
         return x.new_zeros(()), x.new_zeros(())
-    known = _known(x)
+    known: Tensor | None = noted(x, _KNOWN)
     if known is not None:
-        low, high, span = known
+        low, high, span = known.unbind()
     elif share is None and (fused := passes(x)):
         return fused.tensor_range(x)
     else:
@@ -68,17 +69,8 @@ def remember(x: Tensor, extremes: Tensor) -> None:
         x: a tensor.
         extremes: its minimum, maximum and range, 1-d.
     """
-    if not x.is_inference():  # such tensors do not say whether they were changed
-        setattr(x, _KNOWN, (x._version, extremes))
-
-
-def _known(x: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    version, extremes = getattr(x, _KNOWN, (None, None))
-    if extremes is None or version != x._version:
-        return None
-    low, high, span = extremes.unbind()
-    return low, high, span
+    note(x, _KNOWN, extremes)
 
 
 _KNOWN = "_cpt_range"
-"""Attribute of a tensor: its version, and its minimum, maximum and range at that time."""
+"""Attribute of a tensor: its minimum, maximum and range."""

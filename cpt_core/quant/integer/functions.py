@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from cpt_core.quant.integer import fp8_products, products
 from cpt_core.quant.integer.codes import Codes, code_error, code_weight, recode_weight
 from cpt_core.quant.integer.native_products import Geometry, Gradients, Wanted
+from cpt_core.quant.notes import note, noted
 from cpt_core.quant.ranges import Share
 
 
@@ -127,7 +128,7 @@ class _Product(torch.autograd.Function):
         if not product.keeps_codes and any(ctx.needs_input_grad):
             tensors = *operands, bias
             detached = tuple(None if tensor is None else tensor.detach() for tensor in tensors)
-            setattr(y, _MADE_BY, Recipe(product, y._version, detached))
+            note(y, _MADE_BY, Recipe(product, detached))
         return y
 
     @staticmethod
@@ -145,8 +146,6 @@ class Recipe(NamedTuple):
     """What the output of a linear layer can be made of again, to the last bit; tensors without history."""
 
     product: _Linear | _Convolution
-    version: int
-    """Of the output: another one if it was changed in place."""
     tensors: tuple[Tensor | None, ...]
     """What `made_again` takes. All but the weight and the bias is kept for the product's own gradients too."""
 
@@ -157,8 +156,8 @@ _MADE_BY = "_cpt_recipe"
 
 def recipe(y: Tensor) -> Recipe | None:
     """Where `y` is the unchanged output of a `linear` that has a backward pass, what it is made of."""
-    found: Recipe | None = getattr(y, _MADE_BY, None)
-    return found if found is not None and found.version == y._version else None
+    found: Recipe | None = noted(y, _MADE_BY)
+    return found
 
 
 def made_again(product: _Linear | _Convolution, *tensors: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cpt_core.quant.integer.codes import Codes
-from cpt_core.quant.native import at, functions
+from cpt_core.quant.native import at, functions, positions
 
 Wanted = tuple[bool, bool, bool]
 """Which gradients are: of the input, the weight, the bias."""
@@ -31,9 +31,7 @@ class Geometry(NamedTuple):
 
     def output_shape(self) -> tuple[int, int, int, int]:
         """(batch, out_channels, height, width)."""
-        height, width = (
-            (size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (self.height, self.width)
-        )
+        height, width = (positions(size, self.kernel, self.stride, self.padding) for size in (self.height, self.width))
         return self.batch, self.out_channels, height, width
 
 
